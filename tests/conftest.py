@@ -1,0 +1,15 @@
+"""Eight virtual CPU devices and private folders for every test process, set before jax starts."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAXCNN_CACHE", str(Path(tempfile.gettempdir()) / "jaxcnn-test-cache"))
+os.environ["MPLBACKEND"] = "Agg"
+
+import jax  # noqa: E402
+
+jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["JAXCNN_CACHE"]) / "xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
