@@ -1,25 +1,35 @@
-"""The one table of networks: a name, and the function that makes the module."""
+"""The one table of networks: a name, and what makes the module."""
 
 import fnmatch
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flax import linen as nn
 
-from jaxcnn.errors import UserError, unknown_name
+from jaxcnn.errors import unknown_name
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {}
+_ALIASES: dict[str, str] = {}
 
 
-def register(name: str, make: Callable[..., nn.Module]) -> None:
-    """Enters a network under ``name``; ``make(**fields)`` returns its Linen module.
+def register(name: str, make: Callable[..., nn.Module], aliases: Iterable[str] = ()) -> None:
+    """Enters a network under ``name``.
+
+    Args:
+      name: a name in the field's style, such as ``'vgg16_bn'``.
+      make: a Linen module's class, or a partial of one.
+      aliases: other names that ``create_model`` takes, such as earlier ones; they are not listed.
 
     Raises:
-      ValueError: the name is taken.
+      ValueError: one of the names is taken.
     """
-    if name in _MODELS:
-        raise ValueError(f"a model named '{name}' is registered already")
+    aliases = tuple(aliases)
+    for new in (name, *aliases):
+        if new in _MODELS or new in _ALIASES:
+            raise ValueError(f"a model named '{new}' is registered already")
     _MODELS[name] = make
+    _ALIASES.update(dict.fromkeys(aliases, name))
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -37,14 +47,12 @@ def create_model(name: str, **fields: Any) -> nn.Module:
     Raises:
       UserError: there is no such model, or the model has no such field; the nearest is suggested.
     """
+    name = _ALIASES.get(name, name)
     if name not in _MODELS:
         raise unknown_name("model", name, _MODELS)
-    model = _MODELS[name]()
-    known = set(model.__dataclass_fields__) - {"parent", "name"}
+    make = _MODELS[name]
+    known = set(inspect.signature(make).parameters) - {"parent", "name"}
     for field in fields:
         if field not in known:
             raise unknown_name(f"field of model '{name}' called", field, known)
-    try:
-        return model.clone(**fields)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return make(**fields)
