@@ -1,0 +1,243 @@
+"""Data sets that TFDS prepared, read without TensorFlow from array_record or tfrecord files."""
+
+import bisect
+import functools
+import itertools
+import os
+import re
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from jaxcnn.data.sources import Example
+from jaxcnn.data.tfrecord import FileInstruction, TFRecordFiles
+from jaxcnn.errors import UserError, unknown_name
+
+_NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
+_READERS = {"array_record": ArrayRecordDataSource, "tfrecord": TFRecordFiles}
+
+
+class PreparedSource:
+    """One split of a data set in TFDS's layout on disk; a `jaxcnn.data.sources.Source`.
+
+    The examples come in the order of the files, which both formats share: what
+    ``'train[:80%]'`` names is the same in either.
+
+    Args:
+      name: the data set: ``'NAME'``, ``'NAME/CONFIG'``, either with ``':VERSION'``; the newest
+        version on disk if that is left out.
+      split: one of the data set's splits, or a slice as TFDS writes it.
+      data_dir: where the data set was prepared; None as in `default_data_dir`.
+
+    Raises:
+      UserError: the data set is unknown, not there, damaged, without images and labels, in a
+        format without random access, or without that split.
+    """
+
+    def __init__(self, name: str, split: str, *, data_dir: str | None = None) -> None:
+        folder = _version_folder(name, data_dir)
+        info, reader = _info_and_reader(folder)
+        image, label = _image_and_label(name, info.features)
+        self.name = name
+        self.class_names = tuple(label.names)
+        self.channels = 1 if image.shape[-1] == 1 else 3
+        self._split = split
+        # Nothing but these two is parsed, however much else the data set holds.
+        self._features = tfds.features.FeaturesDict({"image": image, "label": label})
+        instructions = _file_instructions(name, split, info, folder)
+        _allow_open_files(len(instructions))
+        self._records = reader(instructions)
+        self._paths = [os.fspath(instruction.filename) for instruction in instructions]
+        self._ends = list(itertools.accumulate(each.take for each in instructions))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        name = f"{self.name} {self._split} example {index}"
+        try:
+            record = self._records[index]
+            fields = self._features.deserialize_example_np(
+                record, decoders={"image": tfds.decode.SkipDecoding()}
+            )
+        except UserError:
+            raise
+        except Exception as error:  # of array_record and of protobuf: RuntimeError, DecodeError
+            path = self._paths[bisect.bisect_right(self._ends, index)]
+            raise UserError(
+                f"{name} cannot be read from {path} ({_first_line(error)}); "
+                "copy or prepare the data set again."
+            ) from error
+        label = int(fields["label"])
+        if not 0 <= label < len(self.class_names):
+            raise UserError(
+                f"{name} has no label ({label}); the split '{self._split}' cannot be trained on."
+            )
+        return Example(fields["image"], label, name)
+
+
+def default_data_dir() -> Path:
+    """Where TFDS prepares its data sets: ``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+@functools.cache
+def _known_names() -> tuple[str, ...]:
+    # Without the community's data sets, whose list TFDS would fetch from the network.
+    return ("digits", *tfds.list_builders(with_community_datasets=False))
+
+
+def is_known(name: str) -> bool:
+    """Whether `name` is that of a data set of TFDS, or of ours, with or without a configuration."""
+    match = _NAME.fullmatch(name)
+    return match is not None and match["name"] in _known_names()
+
+
+def check_known(name: str) -> None:
+    """Refuses a name that is not that of a data set, suggesting the nearest.
+
+    Raises:
+      UserError: there is no such data set.
+    """
+    if not is_known(name):
+        raise unknown_name("data set", name, _known_names())
+
+
+def _version_folder(name: str, data_dir: str | None) -> Path:
+    """The folder of the data set's newest version, or of the version that `name` asks for."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise unknown_name("data set", name, _known_names())
+    if data_dir is None and match["name"] == "digits":
+        from jaxcnn.data.digits import prepared_digits
+
+        return prepared_digits()
+    root = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    if data_dir is not None and not root.is_dir():
+        raise UserError(f"the data directory {root} (data_dir) does not exist or is not a folder.")
+    try:
+        found = _versions(root / match["name"], match["config"])
+    except PermissionError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
+    if match["version"] is not None:
+        found = [folder for folder in found if folder.name == match["version"]]
+    if not found:
+        raise _not_prepared(match, root, explicit=data_dir is not None)
+    return found[-1]
+
+
+def _versions(folder: Path, config: str | None) -> list[Path]:
+    """Every version below the folder of a data set, oldest first."""
+    found = list((folder / config if config else folder).glob("*.*.*/dataset_info.json"))
+    if not found and config is None:  # a data set whose one configuration needs no naming
+        found = list(folder.glob("*/*.*.*/dataset_info.json"))
+        configs = sorted({path.parent.parent.name for path in found})
+        if len(configs) > 1:
+            raise UserError(
+                f"{folder} holds several configurations; "
+                f"choose one of: {', '.join(f'{folder.name}/{each}' for each in configs)}."
+            )
+    versions = [path.parent for path in found if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)]
+    return sorted(versions, key=lambda path: [int(number) for number in path.name.split(".")])
+
+
+def _not_prepared(match: re.Match[str], root: Path, *, explicit: bool) -> UserError:
+    name = match[0]
+    check_known(name)
+    if (root / "train").is_dir():
+        return UserError(
+            f"{root} holds folders of images, not {name} as TFDS prepares it; "
+            f"to train on them, give {root} as the data source, without data_dir."
+        )
+    if root.name == match["name"] and _versions(root, match["config"]):
+        return UserError(f"data_dir is one folder too deep; give {root.parent} for {root}.")
+    command = f"python -m experiments.prepare {name}"
+    source = ""
+    if match["name"] == "imagenet2012":
+        command += " --manual_dir=FOLDER"
+        source = (
+            ", with the two files ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar "
+            "of image-net.org in FOLDER"
+        )
+    if explicit:
+        command += f" --data_dir={root}"
+    return UserError(f"{name} is not in {root}; prepare it with `{command}`{source}.")
+
+
+def _info_and_reader(folder: Path) -> tuple[Any, Any]:
+    """What TFDS wrote about the data set, and the class that reads a format it is there in."""
+    try:
+        info = tfds.builder_from_directory(folder).info
+        formats = {each.value for each in info.available_file_formats()}
+        for name, reader in _READERS.items():
+            if name in formats:
+                if info.file_format.value != name:
+                    info = tfds.builder_from_directory(folder, file_format=name).info
+                return info, reader
+    except Exception as error:  # TFDS raises what its JSON parser, its files and its checks raise
+        raise UserError(
+            f"{folder} cannot be read as a data set of TFDS ({_first_line(error)}); "
+            "copy or prepare it again."
+        ) from error
+    raise UserError(
+        f"{folder} is in the format {' and '.join(sorted(formats))}, which has no random access "
+        f"here; prepare the data set again, in another data_dir, as {' or '.join(_READERS)}."
+    )
+
+
+def _image_and_label(name: str, features: Any) -> tuple[Any, Any]:
+    fields = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image, label = fields.get("image"), fields.get("label")
+    if not isinstance(image, tfds.features.Image) or not isinstance(
+        label, tfds.features.ClassLabel
+    ):
+        raise UserError(
+            f"{name} is not a set of labelled images: it needs the features 'image' and 'label', "
+            f"and has {', '.join(sorted(fields)) or 'no names'}."
+        )
+    return image, label
+
+
+def _file_instructions(name: str, split: str, info: Any, folder: Path) -> Sequence[FileInstruction]:
+    """Which records of which files make up the split; every one of the files is there."""
+    base = re.match(r"[\w-]*", split)[0]  # type: ignore[index]  # matches at least nothing
+    if base not in info.splits and base != "all":
+        raise UserError(f"{name} has no split '{split}'; it has {', '.join(sorted(info.splits))}.")
+    try:
+        instructions = info.splits[split].file_instructions
+    except (ValueError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(
+            f"'{split}' is no split of {name} ({reason}); a slice is written like '{base}[:80%]'."
+        ) from error
+    if sum(max(each.take, 0) for each in instructions) == 0:
+        raise UserError(f"the split '{split}' of {name} is empty; it has no examples.")
+    there = set(os.listdir(folder))
+    missing = [each.filename for each in instructions if each.basename() not in there]
+    if missing:
+        raise UserError(
+            f"{missing[0]} and {len(missing) - 1} other files of {name} are missing; "
+            "copy or prepare the data set again."
+        )
+    return instructions
+
+
+def _allow_open_files(count: int) -> None:
+    """Raises the process's soft limit on open files: array_record keeps every shard open.
+
+    ImageNet has 1,024 shards, which is the usual limit; worker processes inherit the new one.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        wanted = soft + count if hard == resource.RLIM_INFINITY else min(soft + count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
