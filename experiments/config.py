@@ -1,0 +1,108 @@
+"""The whole configuration of a run, composed of the parts that each piece of the code owns."""
+
+import dataclasses
+import inspect
+from typing import Literal
+
+from experiments.network import ModelConfig
+from jaxcnn.data.crops import AugmentConfig
+from jaxcnn.data.pipeline import DataConfig
+from jaxcnn.errors import UserError
+from jaxcnn.training.checkpoints import CheckpointConfig
+from jaxcnn.training.devices import ParallelConfig
+from jaxcnn.training.loop import TrainConfig
+from jaxcnn.training.optimizers import OptimizerConfig
+from jaxcnn.training.schedules import ScheduleConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """How the evaluation split is gone through after every epoch.
+
+    Attributes:
+      batch_size: examples in an evaluation batch, over all devices and processes together; it is
+        rounded up to a multiple of the devices. The counts do not depend on it.
+    """
+
+    batch_size: int = 256
+
+    def check(self) -> None:
+        """Raises a UserError for values that cannot work."""
+        if self.batch_size < 1:
+            raise UserError(f"eval.batch_size={self.batch_size} must be 1 or more.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A training from its first step to its result.
+
+    Attributes:
+      model: the network.
+      data: the images.
+      augment: what is done to the training images.
+      optimizer: the optimizer.
+      schedule: the learning rate over time, and early stopping.
+      train: how long, in which batches.
+      eval: the evaluation after every epoch.
+      checkpoint: what is kept to continue from.
+      parallel: the devices; `--config.parallel=pmap` is short for `--config.parallel.mode=pmap`.
+      seed: all random numbers of the run are a function of it, the step and the example.
+      workdir: the folder that holds all that the run writes; None for `runs/RECIPE/PRESET`.
+      restart: begin anew, renaming the work directory of an earlier run.
+      resume: 'exact' continues a run under its own configuration only; 'force' continues it
+        under a changed one.
+    """
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    seed: int = 0
+    workdir: str | None = None
+    restart: bool = False
+    resume: Literal["exact", "force"] = "exact"
+
+    def check(self) -> None:
+        """Raises a UserError for a value, or a combination of values, that cannot work."""
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"seed={self.seed} must be at least 0 and below 2**31.")
+        for field in dataclasses.fields(self):
+            group = getattr(self, field.name)
+            if dataclasses.is_dataclass(group) and inspect.ismethod(getattr(group, "check", None)):
+                group.check()
+        self.augment.check_crop(self.data.image_size)
+        if self.schedule.warmup_epochs >= self.train.epochs:
+            raise UserError(
+                f"schedule.warmup_epochs={self.schedule.warmup_epochs} leaves nothing of "
+                f"train.epochs={self.train.epochs}; make the warm-up shorter."
+            )
+
+
+# Fields that change nothing in the numbers of a run, so that it may continue under other values.
+FREE_ON_RESUME = frozenset(
+    {
+        "data.data_dir",
+        "data.workers",
+        "data.threads",
+        "data.prefetch",
+        "data.on_error",
+        "train.log_every",
+        "checkpoint.every_steps",
+        "checkpoint.keep",
+        "parallel.mode",
+        "parallel.devices",
+        "parallel.coordinator",
+        "parallel.processes",
+        "parallel.process",
+        "parallel.detect",
+        "eval.batch_size",
+        "workdir",
+        "restart",
+        "resume",
+    }
+)

@@ -1,0 +1,350 @@
+"""From a configuration to a trained and evaluated network: the one page where everything meets."""
+
+import dataclasses
+import functools
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import platformdirs
+from flax import linen as nn
+
+from experiments import commandline, report
+from experiments.config import Experiment
+from experiments.network import initialize, make_model
+from experiments.workdir import Workdir
+from jaxcnn.data.pipeline import EvalBatches, TrainBatches, iterate
+from jaxcnn.data.sources import Source, open_source
+from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
+from jaxcnn.errors import UserError
+from jaxcnn.inspection.pictures import draw_batch, draw_curves
+from jaxcnn.preprocessing import ColorShift, Preprocessing
+from jaxcnn.randomness import Purpose, device_key, example_keys
+from jaxcnn.training.checkpoints import Checkpoints, read_parameters
+from jaxcnn.training.devices import Layout, connect_processes, make_layout
+from jaxcnn.training.files import write_atomically
+from jaxcnn.training.interruption import Interrupted, StopRequest
+from jaxcnn.training.loop import Trainer, evaluate
+from jaxcnn.training.metrics import ClassSums
+from jaxcnn.training.optimizers import make_optimizer
+from jaxcnn.training.progress import Progress
+from jaxcnn.training.records import Records, read_metrics, write_result
+from jaxcnn.training.schedules import make_schedule
+from jaxcnn.training.steps import Prepare, TrainState, create_state, make_eval_step, make_train_step
+from jaxcnn.version import __version__
+
+AGAIN = 75  # exit status: start the same command again
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A command: its presets under one name.
+
+    Attributes:
+      name: as in ``python -m experiments.NAME``.
+      description: what ``--help`` begins with.
+      presets: configurations by name.
+      default: the preset used without ``--config``.
+    """
+
+    name: str
+    description: str
+    presets: Mapping[str, Experiment]
+    default: str
+
+
+def main(recipe: Recipe, argv: Sequence[str] | None = None) -> int:
+    """Runs a recipe from its command line and returns the exit status.
+
+    0 is done, 1 a bug, 2 the user's mistake, 75 'start the same command again'.
+    """
+
+    def command(arguments: Sequence[str]) -> int:
+        config, preset = commandline.parse(
+            arguments,
+            presets=recipe.presets,
+            default=recipe.default,
+            program=f"python -m experiments.{recipe.name}",
+            description=recipe.description,
+        )
+        return run(config, recipe.name, preset)
+
+    return commandline.run_main(command, recipe.name, sys.argv[1:] if argv is None else argv)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The two splits of a run, and this process's batches of them."""
+
+    train: Source
+    train_batches: TrainBatches
+    eval: Source
+    eval_batches: EvalBatches
+    image_shape: tuple[int, int, int]
+
+
+def run(config: Experiment, recipe: str, preset: str) -> int:
+    """Trains and evaluates; all that can be wrong is looked for before anything slow starts.
+
+    Args:
+      config: the whole configuration.
+      recipe: the command's name, for messages and the default work directory.
+      preset: the preset's name, likewise.
+
+    Returns:
+      The exit status, 0 or 75.
+
+    Raises:
+      UserError: the configuration, the data or the work directory cannot work.
+    """
+    started = time.monotonic()
+    config.check()
+    _set_up_jax()
+    connect_processes(config.parallel)
+    primary = jax.process_index() == 0
+    layout = make_layout(config.parallel)
+    data = _open_data(config, layout)
+    model = make_model(
+        config.model, num_classes=len(data.train.class_names), axis_name=layout.axis_name
+    )
+    initial = _initial_state(config, model, data)
+    workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config)
+    result = workdir.inspect()
+    if primary:
+        print(
+            f"jaxcnn {__version__}: {recipe} {preset} on {report.hardware(layout.devices)}; "
+            f"work directory {workdir.path}",
+            flush=True,
+        )
+    if result is not None:
+        if primary:
+            print("This run is finished.\n" + report.text(result, workdir.path))
+        return 0
+
+    # From here on things are slow, and are written.
+    statistics = _statistics(config, data.train, show=primary)
+    state = layout.replicate(initial())
+    if primary:
+        workdir.claim()
+    newest = Checkpoints(workdir.path / "checkpoints", keep=config.checkpoint.keep)
+    best = Checkpoints(workdir.path / "best", keep=1)
+    state = _restore(state, newest, layout, show=primary)
+    step = int(layout.fetch(state.step))
+    best.drop_after(step)
+    steps_per_epoch = data.train_batches.steps_per_epoch
+    if primary:
+        _write_inputs(workdir.path, data, statistics)
+
+    stop = StopRequest()
+    preprocessing = Preprocessing.named(config.data.normalization, statistics)
+    eval_step = layout.compile(
+        make_eval_step(model, _prepare(preprocessing), axis_name=layout.axis_name), donate=(1,)
+    )
+
+    def evaluate_state(state: TrainState) -> ClassSums:
+        with Progress(
+            total=len(data.eval), unit="image", description="evaluation", enabled=primary
+        ) as bar:
+            return evaluate(
+                state,
+                eval_step,
+                iterate(data.eval_batches, 0, len(data.eval_batches), config.data),
+                layout=layout,
+                num_classes=model.num_classes,
+                stop=stop,
+                progress=bar,
+            )
+
+    evaluated = int(layout.fetch(state.evaluated)) * steps_per_epoch == step
+    try:
+        with (
+            stop.listening(),
+            Records(workdir.path, step=step, evaluated=evaluated, enabled=primary) as records,
+            Progress(
+                total=config.train.epochs * steps_per_epoch * config.train.batch_size,
+                initial=step * config.train.batch_size,
+                description="training",
+                enabled=primary,
+            ) as bar,
+        ):
+            trainer = Trainer(
+                layout=layout,
+                train_step=layout.compile(
+                    make_train_step(
+                        model,
+                        make_optimizer(config.optimizer),
+                        make_schedule(
+                            config.schedule,
+                            config.optimizer.learning_rate,
+                            steps_per_epoch=steps_per_epoch,
+                            total_steps=steps_per_epoch * config.train.epochs,
+                        ),
+                        _prepare(preprocessing, config=config, statistics=statistics),
+                        seed=config.seed,
+                        steps_per_epoch=steps_per_epoch,
+                        log_every=config.train.log_every,
+                        plateau_factor=config.schedule.factor,
+                        ema=config.optimizer.ema,
+                        axis_name=layout.axis_name,
+                    ),
+                    donate=(0,),
+                ),
+                evaluate=evaluate_state,
+                batches=lambda start, end: iterate(data.train_batches, start, end, config.data),
+                steps_per_epoch=steps_per_epoch,
+                config=config.train,
+                schedule=config.schedule,
+                checkpoint_every=config.checkpoint.every_steps,
+                newest=newest,
+                best=best,
+                meta={"config": commandline.to_dict(config), "versions": report.versions()},
+                records=records,
+                progress=bar,
+                stop=stop,
+            )
+            state, sums = trainer.run(state)
+    except Interrupted as interruption:
+        if primary:
+            print(
+                f"Stopped at step {interruption.step}; the same command goes on from there.",
+                flush=True,
+            )
+        return AGAIN
+    if primary:
+        result = report.result(
+            state=layout.fetch(state),
+            sums=sums,
+            class_names=data.eval.class_names,
+        )
+        write_result(workdir.path, result)
+        draw_curves(read_metrics(workdir.path / "metrics.jsonl"), workdir.path / "curves.png")
+        print(report.text(result, workdir.path))
+    return 0
+
+
+def _set_up_jax() -> None:
+    """What every run relies on in jax, before the first device is touched."""
+    if not jax.config.jax_threefry_partitionable:
+        raise UserError(
+            "jax_threefry_partitionable is off, so random numbers would depend on the number of "
+            "devices; unset JAX_THREEFRY_PARTITIONABLE."
+        )
+    if jax.config.jax_compilation_cache_dir is None:
+        cache = platformdirs.user_cache_path("jaxcnn") / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _open_data(config: Experiment, layout: Layout) -> Data:
+    """The two splits and this process's batches of them."""
+    devices = len(layout.devices)
+    batch = config.train.batch_size
+    if batch % devices:
+        raise UserError(
+            f"train.batch_size={batch} cannot be divided over {devices} devices; give "
+            f"{batch - batch % devices or devices} or {batch + -batch % devices}, or fewer devices "
+            "by parallel.devices."
+        )
+    sources = [
+        open_source(config.data.source, split, data_dir=config.data.data_dir)
+        for split in (config.data.train_split, config.data.eval_split)
+    ]
+    process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    views = {"config": config.data, "augment": config.augment}
+    train, held_out = sources
+    size = config.data.image_size
+    return Data(
+        train=train,
+        train_batches=TrainBatches(train, **views, batch_size=batch, seed=config.seed, **process),
+        eval=held_out,
+        eval_batches=EvalBatches(
+            held_out,
+            **views,
+            # Rounded up to whole rows for every device; padding is not counted.
+            batch_size=config.eval.batch_size + -config.eval.batch_size % devices,
+            **process,
+        ),
+        image_shape=(size, size, config.data.channels or train.channels),
+    )
+
+
+def _initial_state(config: Experiment, model: nn.Module, data: Data) -> Callable[[], TrainState]:
+    """A function that makes the state before the first step, checked to work for these images."""
+    # One device's form of the network makes the parameters: they are the same on every layout.
+    make = functools.partial(
+        create_state,
+        model.clone(axis_name=None),
+        make_optimizer(config.optimizer),
+        jnp.zeros((1, *data.image_shape), jnp.float32),
+        seed=config.seed,
+        averaged=config.optimizer.ema is not None,
+    )
+    shapes = jax.eval_shape(make)
+    if config.model.initialize_from is None:
+        return jax.jit(make)
+    source = read_parameters(Path(config.model.initialize_from))
+    layers = config.model.initialize_layers
+    jax.eval_shape(lambda: initialize(shapes.params, source, layers))
+
+    def initialized() -> TrainState:
+        state = jax.jit(make)()
+        params = initialize(state.params, source, layers)
+        return state.replace(params=params, ema=None if state.ema is None else params)
+
+    return initialized
+
+
+def _statistics(config: Experiment, source: Source, *, show: bool) -> Statistics | None:
+    """The training split's statistics, where the configuration asks for any."""
+    if config.data.normalization in ("unit", "half") and not config.augment.color_shift:
+        return None
+    if source.name.startswith("imagenet2012"):
+        return IMAGENET_STATISTICS
+    return compute_statistics(source, config.data, config.augment, show=show)
+
+
+def _prepare(
+    preprocessing: Preprocessing, *, config: Experiment | None = None, statistics: Any = None
+) -> Prepare:
+    """What is left of augmentation and normalisation, on the device; without config, the latter."""
+    if config is None or not config.augment.color_shift:
+        return lambda images, indices, step: preprocessing(images)
+    shift = ColorShift.of(statistics, config.augment.color_shift)
+
+    def prepare(images: jax.Array, indices: jax.Array, step: jax.Array) -> jax.Array:
+        keys = example_keys(device_key(config.seed, Purpose.COLOR_SHIFT, step), indices)
+        return preprocessing(shift(images.astype(jnp.float32), keys))
+
+    return prepare
+
+
+def _restore(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bool) -> TrainState:
+    """The state of the newest whole checkpoint, on the devices there are now, or ``state``."""
+    step, complaints = newest.newest_sound()
+    if show:
+        for complaint in complaints:
+            print(f"Warning: {complaint}", file=sys.stderr)
+    if step is None:
+        if complaints:
+            raise UserError(
+                f"no checkpoint in {newest.folder} is whole; put one back, or start anew with "
+                "--config.restart=True."
+            )
+        return state
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), layout.to_mesh(state)
+    )
+    if show:
+        print(f"Continuing from step {step}.", flush=True)
+    return layout.from_mesh(newest.restore(step, like))
+
+
+def _write_inputs(path: Path, data: Data, statistics: Statistics | None) -> None:
+    """What the network will see: the statistics of the data, and a picture of the first batch."""
+    if statistics is not None:
+        write_atomically(path / "statistics.json", statistics.to_json())
+    first = data.train_batches[0]
+    draw_batch(first["image"], first["label"], data.train.class_names, path / "batch.png")

@@ -1,0 +1,125 @@
+"""The work directory of a run: whose it is, whether its run goes on, is finished or begins anew."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.commandline import to_dict
+from experiments.config import FREE_ON_RESUME, Experiment
+from jaxcnn.errors import UserError
+from jaxcnn.training.files import write_atomically
+
+CONFIG = "config.json"
+RESULT = "result.json"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names and values of a nested dict."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _changes(saved: Mapping[str, Any], config: Experiment) -> list[str]:
+    """The fields that differ in a way that changes numbers, as ``field: saved -> now``."""
+    before, now = _flat(saved), _flat(to_dict(config))
+    return [
+        f"{name}: {before.get(name)} -> {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if name not in FREE_ON_RESUME and before.get(name) != now.get(name)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """Where a run writes; ``inspect`` changes nothing, ``claim`` makes it this run's.
+
+    Attributes:
+      path: the folder.
+      config: the configuration of this run.
+    """
+
+    path: Path
+    config: Experiment
+
+    def inspect(self) -> dict[str, Any] | None:
+        """The result of the finished run that this is, or None.
+
+        Raises:
+          UserError: the folder holds a run of another configuration, or something else than a
+            run, or nothing can be written there.
+        """
+        if self.config.restart or not self.path.exists():
+            self._check_writable()
+            return None
+        if not self.path.is_dir():
+            raise UserError(f"the work directory {self.path} is a file; give another workdir.")
+        saved = self._read(CONFIG)
+        if saved is None:
+            if any(self.path.iterdir()):
+                raise UserError(
+                    f"the work directory {self.path} holds files but no run of ours; give another "
+                    "workdir, or an empty one."
+                )
+            self._check_writable()
+            return None
+        changes = _changes(saved, self.config)
+        if changes and self.config.resume != "force":
+            raise UserError(
+                f"the run in {self.path} was made with other values ({'; '.join(changes)}); start "
+                "anew with --config.restart=True, go on with these by --config.resume=force, or "
+                "give another workdir."
+            )
+        self._check_writable()
+        return None if changes else self._read(RESULT)
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.path / name} cannot be read ({error}); start anew with "
+                "--config.restart=True, or give another workdir."
+            ) from error
+
+    def _check_writable(self) -> None:
+        """Raises a UserError when the folder, or what would hold it, takes no new file."""
+        place = self.path
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        probe = place / f".writable-{time.time_ns()}"
+        try:
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"the work directory {self.path} cannot be written ({error.strerror}); give one "
+                "that can by --config.workdir=FOLDER."
+            ) from error
+
+    def claim(self) -> None:
+        """Makes the folder and writes the configuration; an earlier run is renamed on a restart.
+
+        Raises:
+          UserError: the folder cannot be written.
+        """
+        try:
+            if self.config.restart and self.path.exists():
+                stamp = time.strftime("%Y%m%d-%H%M%S")
+                self.path.rename(self.path.with_name(f"{self.path.name}.{stamp}"))
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"the work directory {self.path} cannot be made ({error.strerror}); give another "
+                "by --config.workdir=FOLDER."
+            ) from error
+        write_atomically(self.path / CONFIG, json.dumps(to_dict(self.config), indent=2) + "\n")

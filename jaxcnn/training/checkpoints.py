@@ -1,0 +1,237 @@
+"""Checkpoints by Orbax: asynchronous, atomic, the newest and the best, and verified when read.
+
+A checkpoint is a folder named by its step with the items ``state`` (the arrays), ``meta`` (the
+configuration, the versions and the format's version, as JSON) and ``manifest`` (a SHA-256 of every
+file, written last, before the folder gets its final name). One without a manifest is unfinished.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxcnn.errors import UserError
+
+FORMAT_VERSION = 1
+_MANIFEST = Path("manifest") / "manifest.json"
+_CHUNK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """When checkpoints are written, and how many stay.
+
+    Attributes:
+      every_steps: steps between two checkpoints within an epoch; None for none. One is written at
+        the end of every epoch anyway, and when the run is asked to stop.
+      keep: how many of the newest stay; the best by the monitored metric stays besides.
+    """
+
+    every_steps: int | None = None
+    keep: int = 2
+
+    def check(self) -> None:
+        """Raises a UserError for values that cannot work."""
+        if self.every_steps is not None and self.every_steps < 1:
+            raise UserError(
+                f"checkpoint.every_steps={self.every_steps} must be 1 or more, or none."
+            )
+        if self.keep < 1:
+            raise UserError(
+                f"checkpoint.keep={self.keep} must be 1 or more: a run continues from it."
+            )
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below ``folder`` but the manifest, by its path within it."""
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder)
+        if name == _MANIFEST:
+            continue
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        found[name.as_posix()] = digest.hexdigest()
+    return found
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with the checkpoint in ``folder``, in a few words; None for nothing."""
+    try:
+        manifest: Mapping[str, str] = json.loads((folder / _MANIFEST).read_text())
+    except FileNotFoundError:
+        return "it has no manifest, so it was never finished"
+    except ValueError:
+        return "its manifest cannot be read"
+    found = _checksums(folder)
+    for name, checksum in manifest.items():
+        if name not in found:
+            return f"its file {name} is missing"
+        if found[name] != checksum:
+            return f"its file {name} has changed since it was written"
+    return None
+
+
+class Checkpoints:
+    """One folder of checkpoints, of which the ``keep`` newest stay.
+
+    Every process of a run makes one and calls the same methods in the same order.
+    """
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        # Orbax logs its progress and its retries; what the user needs to know, we say.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self.folder = folder.resolve()
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
+            ),
+        )
+
+    def _write_manifest(self) -> None:
+        """Called by Orbax when all files are there and the folder has not yet its final name."""
+        if jax.process_index() != 0:
+            return
+        for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            # A metadata file that Orbax may rewrite on committing is not the state's.
+            sums = {n: s for n, s in _checksums(unfinished).items() if "/" in n}
+            (unfinished / _MANIFEST).parent.mkdir(exist_ok=True)
+            (unfinished / _MANIFEST).write_text(json.dumps(sums, indent=1, sort_keys=True))
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
+        """Writes a checkpoint in the background; returns once ``state`` is copied off the devices.
+
+        Args:
+          step: its name; a step that has one already is left as it is.
+          state: global arrays on the mesh.
+          meta: JSON-able; ``format_version`` is added.
+
+        Raises:
+          UserError: it, or the one before it, could not be written.
+        """
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            meta=ocp.args.JsonSave({"format_version": FORMAT_VERSION, **meta}),
+        )
+        with _writing(self.folder):
+            self._manager.save(step, args=items)
+
+    def newest_sound(self) -> tuple[int | None, list[str]]:
+        """The newest step whose checkpoint is whole, and a sentence about each newer damaged one."""
+        complaints = []
+        for step in reversed(self.steps()):
+            wrong = damage(self.folder / str(step))
+            if wrong is None:
+                return step, complaints
+            complaints.append(f"the checkpoint {self.folder / str(step)} is damaged: {wrong}.")
+        return None, complaints
+
+    def meta(self, step: int) -> dict[str, Any]:
+        """What was saved beside the state of ``step``."""
+        saved = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+        return saved["meta"]
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The state of ``step``.
+
+        Args:
+          step: which checkpoint.
+          like: a tree of ``jax.ShapeDtypeStruct`` with the shardings that the arrays are to have,
+            which need not be those that they were saved from.
+
+        Raises:
+          UserError: the checkpoint holds another network's state.
+        """
+        try:
+            saved = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"the checkpoint {self.folder / str(step)} holds the state of another network or "
+                "optimizer; give the configuration that it was made with, or another workdir."
+            ) from error
+        return saved["state"]
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints of steps after ``step``."""
+        for later in [s for s in self.steps() if s > step]:
+            self._manager.delete(later)
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on disk.
+
+        Raises:
+          UserError: it could not be written.
+        """
+        with _writing(self.folder):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and gives up the manager's threads."""
+        self.wait()
+        self._manager.close()
+
+
+class _writing:  # noqa: N801 - reads as a statement: with _writing(folder)
+    """Turns a failure to write into one sentence."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        text = str(error)
+        full = "No space left" in text or "RESOURCE_EXHAUSTED" in text
+        if isinstance(error, OSError) or (error is not None and full):
+            why = "the disk is full" if full else text.splitlines()[0]
+            raise UserError(
+                f"a checkpoint could not be written to {self._folder} ({why}); the checkpoints "
+                "before it are whole: make room and start the same command again."
+            ) from error
+
+
+def read_parameters(workdir: Path) -> dict[str, Any]:
+    """The parameters of an earlier run, as numpy arrays: its best state's, else its newest.
+
+    Args:
+      workdir: the run's work directory.
+
+    Raises:
+      UserError: there is no whole checkpoint in it.
+    """
+    for folder in (workdir / "best", workdir / "checkpoints"):
+        steps = sorted(
+            (int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()), reverse=True
+        )
+        for step in steps:
+            if damage(folder / str(step)) is not None:
+                continue
+            with ocp.PyTreeCheckpointer() as reader:
+                path = (folder / str(step) / "state").resolve()
+                tree = reader.metadata(path).item_metadata.tree
+                as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+                return reader.restore(path, restore_args=as_numpy)["params"]
+    raise UserError(
+        f"{workdir} holds no whole checkpoint to start from; train there first, or name another "
+        "work directory."
+    )

@@ -1,0 +1,130 @@
+"""The learning rate over a training: a function of the step, and what the validation metric adds."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from jaxcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate changes, and when training stops early.
+
+    Attributes:
+      kind: 'constant'; 'step' (times `factor` every `step_epochs`); 'cosine' (to zero at the
+        last step); 'plateau' (times `factor` when the monitored metric stops improving).
+      warmup_epochs: epochs over which the rate rises linearly from zero; 0 for none.
+      factor: what the rate is multiplied by at each step or plateau.
+      step_epochs: epochs between two steps of 'step'.
+      patience: evaluations without improvement after which 'plateau' reduces the rate.
+      min_delta: an improvement of the monitored metric by no more than this does not count.
+      max_reductions: reductions by 'plateau' at most; None for no limit.
+      monitor: what 'plateau', early stopping and the best checkpoint watch on the evaluation
+        split: 'error' (1 - top-1 accuracy) or 'loss'.
+      early_stopping: evaluations without any improvement after which training ends; None for never.
+    """
+
+    kind: Literal["constant", "step", "cosine", "plateau"] = "constant"
+    warmup_epochs: float = 0.0
+    factor: float = 0.1
+    step_epochs: int = 30
+    patience: int = 5
+    min_delta: float = 0.0
+    max_reductions: int | None = None
+    monitor: Literal["error", "loss"] = "error"
+    early_stopping: int | None = None
+
+    def check(self) -> None:
+        """Raises a UserError for values that cannot work."""
+        if self.warmup_epochs < 0:
+            raise UserError("schedule.warmup_epochs is negative; give 0 for no warm-up.")
+        if not 0 < self.factor < 1:
+            raise UserError(
+                f"schedule.factor={self.factor} would not lower the rate; give a number "
+                "between 0 and 1."
+            )
+        for name in ("step_epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise UserError(f"schedule.{name}={getattr(self, name)} must be 1 or more.")
+        if self.early_stopping is not None and self.early_stopping < 1:
+            raise UserError(
+                f"schedule.early_stopping={self.early_stopping} would stop before it starts; "
+                "give 1 or more, or none."
+            )
+
+
+def make_schedule(
+    config: ScheduleConfig, peak: float, *, steps_per_epoch: int, total_steps: int
+) -> Callable[[jax.Array], jax.Array]:
+    """The learning rate as a function of the step; a plateau's reductions come on top of it.
+
+    Args:
+      config: which form.
+      peak: the initial rate, reached at the end of the warm-up.
+      steps_per_epoch: steps in an epoch.
+      total_steps: steps of the whole training, warm-up included.
+    """
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    if config.kind == "step":
+        every = config.step_epochs * steps_per_epoch
+        boundaries = {k: config.factor for k in range(every, total_steps, every)}
+        main = optax.piecewise_constant_schedule(peak, boundaries)
+    elif config.kind == "cosine":
+        # Counted from the end of the warm-up, as optax joins schedules.
+        main = optax.cosine_decay_schedule(peak, max(1, total_steps - warmup))
+    else:
+        main = optax.constant_schedule(peak)
+    if not warmup:
+        return main
+    rising = optax.linear_schedule(0.0, peak, warmup)
+    if config.kind == "cosine":
+        return optax.join_schedules([rising, main], [warmup])
+    # Steps are counted from the first step of training, warm-up or not.
+    return lambda step: jnp.where(step < warmup, rising(step), main(step))
+
+
+@struct.dataclass
+class Monitor:
+    """What a watcher of the validation metric remembers; part of the checkpointed state.
+
+    Attributes:
+      best: float32, the lowest value seen; infinity before the first.
+      stale: int32, evaluations since that value was last improved on, or since a reduction.
+      reductions: int32, how often the learning rate was reduced.
+    """
+
+    best: jax.Array | np.ndarray
+    stale: jax.Array | np.ndarray
+    reductions: jax.Array | np.ndarray
+
+    @classmethod
+    def fresh(cls) -> "Monitor":
+        """A monitor that has seen nothing."""
+        return cls(best=np.float32(np.inf), stale=np.int32(0), reductions=np.int32(0))
+
+
+def observe(monitor: Monitor, value: float, min_delta: float = 0.0) -> Monitor:
+    """The monitor after one more evaluation; lower is better and NaN never improves."""
+    if np.float32(value) < np.float32(monitor.best) - np.float32(min_delta):
+        return monitor.replace(best=np.float32(value), stale=np.int32(0))
+    return monitor.replace(stale=np.int32(monitor.stale + 1))
+
+
+def reduce_on_plateau(monitor: Monitor, value: float, config: ScheduleConfig) -> Monitor:
+    """Observes ``value`` and counts a reduction when `patience` evaluations brought nothing.
+
+    The rule is that of Keras' ReduceLROnPlateau without cool-down: the count of stale
+    evaluations starts again at a reduction, and the best value stays.
+    """
+    monitor = observe(monitor, value, config.min_delta)
+    exhausted = config.max_reductions is not None and monitor.reductions >= config.max_reductions
+    if monitor.stale < config.patience or exhausted:
+        return monitor
+    return monitor.replace(stale=np.int32(0), reductions=np.int32(monitor.reductions + 1))

@@ -1,0 +1,204 @@
+"""The training and the evaluation step: pure functions of (state, batch) that know no devices.
+
+A batch is a dict of arrays: ``image`` ``(n, h, w, c)`` uint8, ``label`` ``(n,)`` int32, ``index``
+``(n,)`` int32 (the example's place in its source), ``weight`` ``(n,)`` float32 (1, or 0 for what
+does not count).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from jaxcnn.randomness import Purpose, device_key
+from jaxcnn.training.metrics import ClassSums, Sums, cross_entropy, measure, measure_classes
+from jaxcnn.training.schedules import Monitor
+
+Batch = Mapping[str, jax.Array]
+# From the images of a batch, their indices and the step to what the network takes.
+Prepare = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@struct.dataclass
+class TrainState:
+    """All that training carries from step to step, and all that a checkpoint holds.
+
+    Attributes:
+      step: int32, updates made.
+      params: the network's parameters, float32 (float64 for a float64 network).
+      batch_stats: BatchNorm's running means and variances; empty without BatchNorm.
+      opt_state: optax's state.
+      ema: the moving average of the parameters; None where not asked for.
+      window: training metrics since the last record.
+      epoch: training metrics since the start of the epoch.
+      evaluated: int32, epochs whose evaluation is part of this state.
+      plateau: what the reductions of the learning rate remember.
+      stopping: what early stopping and the best checkpoint remember.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Any
+    window: Sums
+    epoch: Sums
+    evaluated: jax.Array
+    plateau: Monitor
+    stopping: Monitor
+
+    def variables(self) -> dict[str, Any]:
+        """What evaluation applies the network to: the averaged parameters where there are any."""
+        params = self.params if self.ema is None else self.ema
+        return {"params": params, "batch_stats": self.batch_stats}
+
+
+def create_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    images: jax.Array,
+    *,
+    seed: int,
+    averaged: bool = False,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      model: the network.
+      optimizer: its optax chain.
+      images: prepared images ``(n, h, w, c)``, for their shape alone.
+      seed: the run's seed.
+      averaged: keep a moving average of the parameters.
+    """
+    variables = model.init(device_key(seed, Purpose.INITIALIZATION), images, train=False)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+        # A copy: a donated state must not hold one buffer twice.
+        ema=jax.tree.map(jnp.copy, params) if averaged else None,
+        window=Sums.zeros(),
+        epoch=Sums.zeros(),
+        evaluated=jnp.zeros((), jnp.int32),
+        plateau=jax.tree.map(jnp.asarray, Monitor.fresh()),
+        stopping=jax.tree.map(jnp.asarray, Monitor.fresh()),
+    )
+
+
+def _total(tree: Any, axis_name: str | None) -> Any:
+    """The sum over the devices of pmap; under jit a sum is over the global batch already."""
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformationExtraArgs,
+    learning_rate: Callable[[jax.Array], jax.Array],
+    prepare: Prepare,
+    *,
+    seed: int,
+    steps_per_epoch: int,
+    log_every: int,
+    plateau_factor: float = 1.0,
+    ema: float | None = None,
+    axis_name: str | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """The function of one update.
+
+    The loss is the mean cross entropy over the examples of the *global* batch that count.
+
+    Args:
+      model: the network, with the same ``axis_name``.
+      optimizer: a chain of ``jaxcnn.training.optimizers``.
+      learning_rate: the schedule, a function of the step.
+      prepare: augmentation on the device and normalisation.
+      seed: the run's seed, for the dropout masks.
+      steps_per_epoch: when the epoch's metrics start again from nothing.
+      log_every: when the window's metrics start again from nothing.
+      plateau_factor: what each reduction on a plateau multiplies the rate by.
+      ema: decay of the parameters' moving average, where the state holds one.
+      axis_name: the axis of pmap; None under jit.
+
+    Returns:
+      A function of (state, batch) that gives the next state and the step's ``loss`` (nats) and
+      ``learning_rate``.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        images = prepare(batch["image"], batch["index"], state.step)
+        labels, weights = batch["label"], batch["weight"]
+        counted = jnp.maximum(_total(jnp.sum(weights), axis_name), 1.0)
+
+        def loss_function(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+            logits, updated = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                images,
+                train=True,
+                rngs={"dropout": device_key(seed, Purpose.DROPOUT, state.step)},
+                mutable=["batch_stats"],
+            )
+            # This device's share of the mean over the global batch.
+            loss = jnp.sum(weights * cross_entropy(logits, labels)) / counted
+            return loss, (logits, updated.get("batch_stats", {}))
+
+        (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_function, has_aux=True)(
+            state.params
+        )
+        loss, gradients = _total((loss, gradients), axis_name)
+
+        rate = learning_rate(state.step) * plateau_factor ** state.plateau.reductions.astype(
+            jnp.float32
+        )
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state, state.params, learning_rate=rate
+        )
+        params = optax.apply_updates(state.params, updates)
+
+        sums = _total(measure(logits, labels, weights), axis_name)
+
+        def add(before: Sums, period: int) -> Sums:
+            start = state.step % period == 0
+            return jax.tree.map(
+                lambda b, s: jnp.where(start, 0, b).astype(b.dtype) + s, before, sums
+            )
+
+        state = state.replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            ema=None if ema is None else optax.incremental_update(params, state.ema, 1 - ema),
+            window=add(state.window, log_every),
+            epoch=add(state.epoch, steps_per_epoch),
+        )
+        return state, {"loss": loss, "learning_rate": rate}
+
+    return train_step
+
+
+def make_eval_step(
+    model: nn.Module, prepare: Prepare, *, axis_name: str | None = None
+) -> Callable[[Any, ClassSums, Batch], ClassSums]:
+    """The function that adds one batch to an evaluation's sums.
+
+    Args:
+      model: the network.
+      prepare: normalisation; the step that it is given is 0.
+      axis_name: the axis of pmap; None under jit.
+
+    Returns:
+      A function of (variables, sums so far, batch) that gives the sums with the batch.
+    """
+
+    def eval_step(variables: Any, sums: ClassSums, batch: Batch) -> ClassSums:
+        images = prepare(batch["image"], batch["index"], jnp.zeros((), jnp.int32))
+        logits = model.apply(variables, images, train=False)
+        return sums + _total(measure_classes(logits, batch["label"], batch["weight"]), axis_name)
+
+    return eval_step

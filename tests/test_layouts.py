@@ -1,0 +1,106 @@
+"""One training, laid over devices in every way there is: the same numbers come out."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+from layout_training import STEPS, global_batch, train
+
+from jaxcnn.errors import UserError
+from jaxcnn.training.devices import JitLayout, ParallelConfig, PmapLayout, make_layout
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return train(make_layout(ParallelConfig(devices=1)))
+
+
+def assert_same_training(ours, reference):
+    state, losses, masks = ours
+    expected, expected_losses, expected_masks = reference
+    # Batch normalisation makes the convolutions' biases irrelevant, and Adam would amplify what
+    # rounding leaves of their gradients: the optimizer of this training is momentum.
+    chex.assert_trees_all_close(state, expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
+    np.testing.assert_array_equal(masks, expected_masks)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_eight_devices_train_as_one(mode, one_device):
+    assert_same_training(train(make_layout(ParallelConfig(mode=mode))), one_device)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_two_runs_of_a_kind_agree_to_the_bit(mode):
+    layout = make_layout(ParallelConfig(mode=mode))
+    chex.assert_trees_all_equal(train(layout, steps=5), train(layout, steps=5))
+
+
+def test_the_comparison_can_fail(one_device):
+    other = train(make_layout(ParallelConfig(devices=1)), seed=1)
+    with pytest.raises(AssertionError):
+        assert_same_training(other, one_device)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_two_processes_of_four_devices_train_as_one(mode, one_device, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    script = Path(__file__).with_name("layout_training.py")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, f"127.0.0.1:{port}", str(i), mode, tmp_path / f"{i}.npz"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    leaves, losses, masks = one_device
+    expected = jax.tree.leaves(leaves)
+    indices = []
+    for i in range(2):
+        with np.load(tmp_path / f"{i}.npz") as saved:
+            ours = [saved[f"leaf{k}"] for k in range(len(expected))]
+            assert_same_training((ours, saved["losses"], saved["masks"]), (expected, losses, masks))
+            indices.append(saved["indices"])
+    whole = np.concatenate(indices, axis=1)
+    np.testing.assert_array_equal(whole, [global_batch(s)["index"] for s in range(STEPS)])
+
+
+@pytest.mark.parametrize("kind", [JitLayout, PmapLayout])
+def test_a_tree_survives_the_way_to_the_devices_and_back(kind):
+    layout = kind(tuple(jax.devices()))
+    tree = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.int32(7)}
+    placed = layout.replicate(tree)
+    chex.assert_trees_all_equal(layout.fetch(placed), tree)
+    saved = layout.to_mesh(placed)
+    assert saved["a"].shape == (2, 3)
+    assert saved["a"].sharding.is_fully_replicated
+    chex.assert_trees_all_equal(layout.fetch(layout.from_mesh(saved)), tree)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_a_batch_is_laid_out_in_order(mode):
+    layout = make_layout(ParallelConfig(mode=mode))
+    placed = layout.place({"index": np.arange(16)})["index"]
+    rows = sorted(placed.addressable_shards, key=lambda s: s.device.id)
+    assert [list(np.asarray(s.data).ravel()) for s in rows] == [
+        [2 * i, 2 * i + 1] for i in range(8)
+    ]
+
+
+def test_more_devices_than_there_are_is_one_sentence():
+    with pytest.raises(UserError, match=r"parallel.devices=9 but .* 8"):
+        make_layout(ParallelConfig(devices=9))
