@@ -1,0 +1,78 @@
+"""From an encoded image to its pixels, 8 bits a channel.
+
+Pillow reads everything here. It decodes JPEG at 1/2, 1/4 and 1/8 scale inside the inverse DCT,
+inverts Adobe's CMYK, refuses what is cut short, and is silent; OpenCV decodes JPEG about a third
+faster, but its libjpeg and libpng write to the process's stderr at each of the slightly damaged
+files that every large collection holds, and nothing can stop them.
+"""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from jaxcnn.errors import UserError
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""What is read, by Pillow's names; the first frame of what has several."""
+
+# Pillow warns of damaged EXIF data, which is not read here, and of images of half the size that it
+# refuses. In a training run these would come back in every epoch, through the progress bar.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def decode(
+    data: bytes, channels: int, *, shorter_side: int | None = None, name: str = "image"
+) -> np.ndarray:
+    """The pixels of an encoded image.
+
+    Conversions: CMYK and palettes become RGB; RGB becomes grey by the luma of ITU-R 601 (a JPEG's
+    own Y); 16 bits become 8 by their high byte. Alpha is dropped, not composited, and the EXIF
+    orientation is not applied: torchvision's and TensorFlow's readers do neither, so that the
+    pixels here are those that published results were measured on.
+
+    Args:
+      data: the file's bytes, in one of `FORMATS`.
+      channels: 1 for grey, 3 for RGB.
+      shorter_side: how many pixels of the shorter side are needed. A larger JPEG is decoded at the
+        smallest of 1/8, 1/4, 1/2 and full scale that leaves at least as many. None: full scale.
+      name: what to call the image in an error.
+
+    Returns:
+      uint8, shape ``(height, width, channels)``; it may be read-only.
+
+    Raises:
+      UserError: the bytes are no image, a damaged or truncated one, or one of more than about 179
+        million pixels (Pillow's guard against decompression bombs; only the header is read).
+    """
+    advice = "mend or remove it, or leave out such images with --config.data.on_error=skip."
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            size = None if shorter_side is None else (shorter_side, shorter_side)
+            image.draft("L" if channels == 1 else None, size)
+            return _pixels(image, channels)
+    except Image.DecompressionBombError:
+        raise UserError(f"'{name}' has more than 179 million pixels; {advice}") from None
+    except UnidentifiedImageError:
+        raise UserError(
+            f"'{name}' is not an image in any of the formats {', '.join(FORMATS)}; {advice}"
+        ) from None
+    except Exception as error:  # a parser of untrusted bytes fails in every way there is
+        raise UserError(f"'{name}' cannot be read as an image ({error}); {advice}") from error
+
+
+def _pixels(image: Image.Image, channels: int) -> np.ndarray:
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"pixels of the kind {image.mode} have no fixed range")
+    if image.mode != mode:
+        image.load()
+        image.info.pop("transparency", None)  # or convert() would use it, in some of the modes
+        if image.mode == "CMYK":  # has no direct way to grey
+            image = image.convert("RGB")
+        image = image.convert(mode)
+    pixels = np.asarray(image)
+    return pixels[:, :, None] if channels == 1 else pixels

@@ -1,0 +1,315 @@
+"""The uint8 batch of a step, a pure function of (seed, step), on any number of processes.
+
+`TrainBatches` and `EvalBatches` give any batch by its number and hold no position; `iterate` reads
+a stretch of either ahead of time, in threads and worker processes. However many of those there
+are, and however many processes share the global batch, the bits of it are the same.
+"""
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol, get_args
+
+import grain
+import numpy as np
+from absl import flags
+
+from jaxcnn.data.crops import AugmentConfig, View, eval_view, train_view
+from jaxcnn.data.decode import decode
+from jaxcnn.data.sources import Source
+from jaxcnn.errors import UserError, unknown_name
+from jaxcnn.randomness import Purpose, host_generator
+
+Normalization = Literal["unit", "half", "mean", "mean_std", "mean_image_std"]
+
+Batch = dict[str, np.ndarray]
+"""This process's part of a global batch, b examples.
+
+``'image'``: uint8 ``(b, height, width, channels)``. ``'label'``: int32 ``(b,)``. ``'index'``: int32
+``(b,)``, the position in the source; -1 for padding. ``'weight'``: float32 ``(b,)``; 1, or 0 for
+what must not count: padding, and the images that `DataConfig.on_error` skipped, whose index is not
+negative. The image and the label of both are zeros.
+"""
+
+
+PADDING = -1
+"""The index of what only fills the last evaluation batch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which images, in what form, and how they are read.
+
+    Attributes:
+      source: the name of a data set of TFDS, 'digits', or a path to folders of images,
+        PATH/train/CLASS/*.jpg.
+      data_dir: where TFDS keeps its data sets. None: $TFDS_DATA_DIR or ~/tensorflow_datasets.
+      train_split: the part that is trained on; of data sets of TFDS also a slice, 'train[:80%]'.
+      eval_split: the part that is evaluated on.
+      image_size: height and width of what the network takes, in pixels.
+      channels: 1 for grey, 3 for colour. None: what the source has.
+      normalization: what the network takes: 'unit', values in [0, 1]; 'half', in [-1, 1]; 'mean',
+        grey levels of 0 to 255 less their mean over the training set (VGG's); 'mean_std', divided
+        by their standard deviation too; 'mean_image_std', by the mean of the images' own.
+      on_error: what to do about an image that cannot be read: 'stop', or 'skip' it and count it.
+      workers: worker processes that read and decode. 0: threads of the main process do.
+      threads: threads that read and decode, over all worker processes; each makes whole batches.
+      prefetch: batches made ahead of the step, over all worker processes; never fewer than there
+        are threads to make them.
+    """
+
+    source: str = "digits"
+    data_dir: str | None = None
+    train_split: str = "train"
+    eval_split: str = "test"
+    image_size: int = 224
+    channels: int | None = None
+    normalization: Normalization = "mean"
+    on_error: Literal["stop", "skip"] = "stop"
+    workers: int = 0
+    threads: int = 8
+    prefetch: int = 4
+
+    def check(self) -> None:
+        """Raises `UserError` for a value that cannot work, whatever the other groups say."""
+        for field, least in (("image_size", 1), ("workers", 0), ("threads", 1), ("prefetch", 1)):
+            value = getattr(self, field)
+            if value < least:
+                raise UserError(f"data.{field} is {value}; give {least} or more.")
+        if self.channels not in (None, 1, 3):
+            raise UserError(f"data.channels is {self.channels}; give 1, 3, or None.")
+        if self.normalization not in get_args(Normalization):
+            raise unknown_name("data.normalization", self.normalization, get_args(Normalization))
+        if self.on_error not in ("stop", "skip"):
+            raise unknown_name("data.on_error", self.on_error, ("stop", "skip"))
+
+
+class Batches(Protocol):
+    """Random access to batches by their number."""
+
+    def __getitem__(self, number: int) -> Batch: ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Batches:
+    """What training and evaluation share: views of examples, in batches that processes share."""
+
+    source: Source
+    _: dataclasses.KW_ONLY
+    config: DataConfig
+    augment: AugmentConfig
+    batch_size: int
+    process_index: int = 0
+    process_count: int = 1
+
+    def __post_init__(self) -> None:
+        self.config.check()
+        self.augment.check()
+        self.augment.check_crop(self.config.image_size)
+        if self.batch_size < 1:
+            raise UserError(f"the batch size is {self.batch_size}; give 1 or more.")
+        if self.batch_size % self.process_count:
+            raise UserError(
+                f"the batch size of {self.batch_size} cannot be shared evenly by "
+                f"{self.process_count} processes; make it a multiple of their number."
+            )
+
+    def _positions(self, number: int) -> range:
+        """Where this process's slice of a global batch lies when all batches are laid in a row."""
+        local_size = self.batch_size // self.process_count
+        start = number * self.batch_size + self.process_index * local_size
+        return range(start, start + local_size)
+
+    def _batch(self, indices: Sequence[int], views: Sequence[View]) -> Batch:
+        count, size = len(indices), self.config.image_size
+        channels = self.config.channels or self.source.channels
+        images = np.zeros((count, size, size, channels), np.uint8)
+        labels = np.zeros(count, np.int32)
+        weights = np.zeros(count, np.float32)
+        for row, (index, view) in enumerate(zip(indices, views, strict=True)):
+            if index == PADDING:
+                continue
+            try:
+                data, label, name = self.source[index]
+                image = decode(data, channels, shorter_side=view.scale, name=name)
+            except UserError:
+                if self.config.on_error == "stop":
+                    raise
+                continue
+            images[row], labels[row], weights[row] = view.apply(image), label, 1
+        return {
+            "image": images,
+            "label": labels,
+            "index": np.asarray(indices, np.int32),
+            "weight": weights,
+        }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainBatches(_Batches):
+    """The training batch of every step of a run, ``batches[step]``, as this process has it.
+
+    An epoch is floor(N / B) steps over a new order of the N examples; those left over, others in
+    each epoch, are not used in it. Nothing is read before a batch is asked for.
+
+    Attributes:
+      source: the training images.
+      config: their form.
+      augment: how they vary.
+      batch_size: examples in a global batch, B, over all processes.
+      process_index: which of the processes that share each global batch this is.
+      process_count: how many they are.
+      seed: of the order of the examples and of how they vary.
+
+    Raises:
+      UserError: the settings cannot work, or there are fewer examples than B.
+    """
+
+    _: dataclasses.KW_ONLY
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.steps_per_epoch:
+            raise UserError(
+                f"'{self.source.name}' has {len(self.source)} training images, which do not fill "
+                f"one batch of {self.batch_size}; make train.batch_size smaller."
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """floor(N / B)."""
+        return len(self.source) // self.batch_size
+
+    def __getitem__(self, step: int) -> Batch:
+        """This process's contiguous slice of the global batch of a step."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        indices = shuffled(self._positions(number), len(self.source), self.seed, epoch)
+        views = [
+            train_view(
+                self.augment,
+                self.config.image_size,
+                host_generator(self.seed, Purpose.CROP, step, index),
+            )
+            for index in indices
+        ]
+        return self._batch(indices, views)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvalBatches(_Batches):
+    """Every example of a source exactly once, in the source's order; the last batch is padded.
+
+    Attributes:
+      source: the images.
+      config: their form.
+      augment: at what scale their centre is cropped.
+      batch_size: examples in a global batch over all processes; any number that devices can share.
+      process_index: which of the processes that share each global batch this is.
+      process_count: how many they are.
+
+    Raises:
+      UserError: the settings cannot work.
+    """
+
+    def __len__(self) -> int:
+        return -(-len(self.source) // self.batch_size)
+
+    def __getitem__(self, number: int) -> Batch:
+        """This process's contiguous slice of a global batch; it may be nothing but padding."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no batch {number} of {len(self)}")
+        indices = [
+            position if position < len(self.source) else PADDING
+            for position in self._positions(number)
+        ]
+        view = eval_view(self.augment, self.config.image_size)
+        return self._batch(indices, [view] * len(indices))
+
+
+def shuffled(positions: Sequence[int], count: int, seed: int, epoch: int) -> list[int]:
+    """Which of `count` examples stand at given positions of the order of an epoch.
+
+    The order is a permutation that is computed at any position by itself (a block cipher on the
+    positions), so that ImageNet's is neither made nor kept whole.
+    """
+    epoch_seed = int(host_generator(seed, Purpose.SHUFFLE, epoch).integers(2**32))
+    return [
+        grain.experimental.index_shuffle(position, max_index=count - 1, seed=epoch_seed, rounds=4)
+        for position in positions
+    ]
+
+
+@contextlib.contextmanager
+def iterate(
+    batches: Batches, start: int, stop: int, config: DataConfig
+) -> Iterator[Iterator[Batch]]:
+    """Reads the batches from number `start` to before `stop`, in order and ahead of time.
+
+    Used as ``with iterate(batches, 0, 100, config) as stream: for batch in stream: ...``. Leaving
+    it stops the threads and ends the worker processes, whether or not the stream was read to its
+    end. What a batch raises comes out of the stream where that batch would have. Worker processes
+    need `batches` to be picklable and the main module to have its
+    ``if __name__ == '__main__'`` guard.
+    """
+    if start >= stop:
+        yield iter(())
+        return
+    processes = max(1, config.workers)
+    threads = -(-config.threads // processes)
+    dataset = grain.MapDataset.source(_Stretch(batches, start, stop)).to_iter_dataset(
+        grain.ReadOptions(
+            num_threads=threads,
+            prefetch_buffer_size=max(threads, -(-config.prefetch // processes)),
+        )
+    )
+    if config.workers:
+        if not flags.FLAGS.is_parsed():  # Grain hands absl's flags on to its workers
+            flags.FLAGS(["jaxcnn"], known_only=True)
+        dataset = dataset.mp_prefetch(
+            grain.multiprocessing.MultiprocessingOptions(num_workers=config.workers),
+            worker_init_fn=_start_worker,
+        )
+    iterator = iter(dataset)
+    try:
+        yield iterator
+    finally:
+        iterator.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stretch:
+    """A stretch of batches as a data source of Grain's."""
+
+    batches: Batches
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.batches[self.start + position]
+
+
+def _start_worker(index: int, count: int) -> None:
+    """Ties a worker process to the main one: it ends with it, and at no signal of its own.
+
+    Ctrl-C and a scheduler's SIGTERM go to the whole group; the main process answers them, and may
+    want a few batches more. One that is killed outright can end nobody, so its workers watch it.
+    """
+    del index, count
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
