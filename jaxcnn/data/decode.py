@@ -1,16 +1,16 @@
 """From an encoded image to its pixels, 8 bits a channel.
 
 Pillow reads everything here. It decodes JPEG at 1/2, 1/4 and 1/8 scale inside the inverse DCT,
-inverts Adobe's CMYK, refuses what is cut short, and is silent; OpenCV decodes JPEG about a third
-faster, but its libjpeg and libpng write to the process's stderr at each of the slightly damaged
-files that every large collection holds, and nothing can stop them.
+refuses what is cut short, and is silent. OpenCV decodes JPEG somewhat faster, but its libjpeg and
+libpng write to the process's stderr at each of the slightly damaged files that every large
+collection holds, and nothing can stop them.
 """
 
 import io
 import warnings
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from jaxcnn.errors import UserError
 
@@ -71,8 +71,10 @@ def _pixels(image: Image.Image, channels: int) -> np.ndarray:
     if image.mode != mode:
         image.load()
         image.info.pop("transparency", None)  # or convert() would use it, in some of the modes
-        if image.mode == "CMYK":  # has no direct way to grey
-            image = image.convert("RGB")
+        if image.mode == "CMYK":
+            if image.format == "JPEG" and "adobe" not in image.info:
+                image = ImageChops.invert(image)  # Pillow takes every one for Adobe's, inverted
+            image = image.convert("RGB")  # from where there is a way to grey
         image = image.convert(mode)
     pixels = np.asarray(image)
     return pixels[:, :, None] if channels == 1 else pixels
