@@ -1,0 +1,281 @@
+"""The command line of a recipe: a preset or a Python file, then fields set one by one.
+
+``--config=NAME`` chooses one of the recipe's presets, ``--config=PATH.py`` runs a file of the
+user's own that defines ``config``, and ``--config.GROUP.FIELD=VALUE`` sets a field of it.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import functools
+import os
+import runpy
+import select
+import shutil
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from experiments.fields import Field, fields_of, from_dict, members, to_dict, undocumented
+from experiments.values import kind_of, shown
+from jaxcnn.errors import UserError, unknown_name
+from jaxcnn.version import __version__
+
+__all__ = ["fields_of", "from_dict", "parse", "run_main", "to_dict", "undocumented"]
+
+C = TypeVar("C")
+
+_USER_MISTAKE, _INTERRUPTED, _READER_GONE = 2, 130, 141
+_BOOLS = ("true", "false", "1", "0")
+
+
+def parse(
+    argv: Sequence[str],
+    *,
+    presets: Mapping[str, C],
+    default: str,
+    program: str,
+    description: str,
+    summaries: Mapping[str, str] | None = None,
+) -> tuple[C, str]:
+    """The configuration that a command line asks for, and the name of its preset or file.
+
+    Args:
+      argv: the words after the program.
+      presets: frozen dataclasses of one class, by name.
+      default: the preset that holds where there is no ``--config``.
+      program: the program as it is called, such as ``'python -m experiments.vgg_imagenet'``.
+      description: what the program does, for ``--help``.
+      summaries: what each preset is, in one line, for ``--help``.
+
+    Returns:
+      The configuration, and the preset's name or that of the file without ``.py``.
+
+    Raises:
+      UserError: a word is not understood, or the configuration file fails.
+      SystemExit: with status 0, after ``--help`` or ``--version``.
+    """
+    options = _options(presets[default], default)
+    settings: dict[str, Any] = {}
+    for option, value in _settings(argv, options):
+        if settings.setdefault(option, value) != value:
+            both = f"{shown(settings[option])} and as {shown(value)}"
+            raise UserError(f"{option} is given twice, as {both}; keep one of them.")
+    if settings.pop("--version", False):
+        print(f"jaxcnn {__version__}")
+        raise SystemExit(0)
+    wants_help = settings.pop("--help", False)
+    chosen = settings.pop("--config", default)
+    config = presets[chosen] if chosen in presets else _from_file(chosen, presets)
+    if wants_help:
+        named = {preset: (summaries or {}).get(preset, "") for preset in presets}
+        named[default] = f"{named[default]} (default)".strip()
+        print(_help(config, named, f"--config={chosen}", program, description), end="")
+        raise SystemExit(0)
+    for option, value in settings.items():
+        config = _replaced(config, option.split(".")[1:], value)
+    return config, Path(chosen).stem
+
+
+def run_main(
+    main: Callable[[Sequence[str]], int], program: str, argv: Sequence[str] | None = None
+) -> int:
+    """Calls ``main`` with the words after the program and gives the exit status of its outcome.
+
+    A user's mistake is one line on stderr and 2; an interrupt before the run took over its
+    handling is 130 and a closed output (``| head``) 141, both silent, as shells have them.
+    Whatever else is raised is a bug and goes on as a traceback.
+
+    Args:
+      main: the command; what it returns is the status.
+      program: begins the line on stderr.
+      argv: the words; None for those of this process.
+    """
+    try:
+        try:
+            return main(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except UserError as error:
+        print(f"{program}: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return _USER_MISTAKE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # A pipe to a worker process may also break, and that is no reason to be silent.
+        if not _reader_gone(sys.stdout):
+            raise
+        # What is still buffered would raise once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _READER_GONE
+
+
+def _reader_gone(stream: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _options(config: Any, preset: str) -> dict[str, Field]:
+    """Every option with a value, as a field whose name is the option's full name.
+
+    A group's ``shorthand`` makes the group's own name an option: that of the field it names.
+    """
+    options = {"--config": Field("--config", str, preset, "")}
+    for field in fields_of(config):
+        option = f"--config.{field.name}"
+        options[option] = field._replace(name=option)
+    for group in members(config):
+        if shorthand := getattr(group.type, "shorthand", None):
+            options[f"--config.{group.name}"] = options[f"--config.{group.name}.{shorthand}"]
+    return options
+
+
+def _settings(argv: Sequence[str], options: Mapping[str, Field]) -> Iterator[tuple[str, Any]]:
+    """Each option of a command line by its full name, with its value."""
+    waiting = list(reversed(argv))
+    while waiting:
+        word = waiting.pop()
+        option, equals, text = word.partition("=")
+        if word in ("-h", "--help"):
+            yield "--help", True
+        elif word == "--version":
+            yield "--version", True
+        elif option in options:
+            field = options[option]
+            if not equals:
+                text = _next(option, field, waiting)
+            yield field.name, _read(option, field, text)
+        else:
+            raise _unknown(option, options)
+
+
+def _next(option: str, field: Field, waiting: list[str]) -> str:
+    """The value of an option without ``=``: the next word, or True for a bool that stands alone."""
+    is_bool = True in field.choices
+    if waiting and (waiting[-1].lower() in _BOOLS if is_bool else not waiting[-1].startswith("--")):
+        return waiting.pop()
+    if is_bool:
+        return "True"
+    raise UserError(f"{option} needs a value, such as {option}={shown(field.default)}.")
+
+
+def _read(option: str, field: Field, text: str) -> Any:
+    kind = kind_of(field.type)
+    try:
+        return kind.read(text)
+    except ValueError:
+        raise UserError(f"{option}={text}: {kind.needed}.") from None
+
+
+def _unknown(option: str, options: Mapping[str, Field]) -> UserError:
+    """The error for a word that is no option, with the most probable of those that are."""
+    if not option.startswith("-"):
+        return UserError(
+            f"'{option}' is out of place; --config=NAME chooses a preset "
+            "and --config.FIELD=VALUE sets a field."
+        )
+    if not option.startswith("--config."):
+        return unknown_name("option", option, ["--help", "--version", *options])
+    inside = [known for known in options if known.startswith(f"{option}.")]
+    if inside:
+        example = f"{inside[0]}={shown(options[inside[0]].default)}"
+        return UserError(f"{option} is a group of fields; set one of them, such as {example}.")
+    # Without the prefix that they share, which would make any two of them look alike.
+    name = option.removeprefix("--config.")
+    names = [known.removeprefix("--config.") for known in options if known != "--config"]
+    group, _, last = name.rpartition(".")
+    elsewhere = [known for known in names if known.rpartition(".")[2] == last]
+    beside = {known.rpartition(".")[2]: known for known in names if known.startswith(f"{group}.")}
+    if elsewhere or not beside:
+        return unknown_name("field", name, elsewhere or names)
+    near = difflib.get_close_matches(last, beside, n=1)
+    hint = f"did you mean '{beside[near[0]]}'?" if near else f"'{group}' has {', '.join(beside)}."
+    return UserError(f"there is no field '{name}'; {hint}")
+
+
+def _replaced(config: Any, path: Sequence[str], value: Any) -> Any:
+    name, *rest = path
+    if rest:
+        value = _replaced(getattr(config, name), rest, value)
+    return dataclasses.replace(config, **{name: value})
+
+
+def _from_file(name: str, presets: Mapping[str, C]) -> C:
+    """What a Python file calls ``config``, after running the file and checking every field."""
+    if not name:
+        raise UserError("--config is empty; give it a preset's name or a Python file.")
+    path = Path(name)
+    if path.suffix != ".py":
+        if os.sep in name or path.exists():
+            raise UserError(f"--config={name}: a configuration file is Python and ends in .py.")
+        raise unknown_name("preset", name, presets)
+    if not path.is_file():
+        raise UserError(f"--config={name}: there is no such file.")
+    try:
+        found = runpy.run_path(name)
+    except Exception as error:
+        raise UserError(_blame(error, name)) from None
+    cls = type(next(iter(presets.values())))
+    if "config" not in found:
+        raise UserError(f"{name} defines no 'config'; add config = {cls.__name__}(...).")
+    if not isinstance(found["config"], cls):
+        kind = type(found["config"]).__name__
+        raise UserError(f"{name}: 'config' is of type {kind}; make it {cls.__name__}(...).")
+    try:
+        return from_dict(cls, to_dict(found["config"]))
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def _blame(error: Exception, name: str) -> str:
+    """An error of a configuration file in one sentence, with the line of the file at fault."""
+    lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == name]
+    text = str(error)
+    if isinstance(error, SyntaxError):
+        text = error.msg
+        if error.filename == name:
+            lines.append(error.lineno)
+    at = f", line {lines[-1]}" if lines else ""
+    return f"{name}{at}: {type(error).__name__}: {' '.join(text.split()).rstrip('.')}."
+
+
+def _help(
+    config: Any, presets: Mapping[str, str], chosen: str, program: str, description: str
+) -> str:
+    """The text of ``--help``; argparse, which parses nothing here, lays out its table."""
+    parser = argparse.ArgumentParser(
+        usage=argparse.SUPPRESS,
+        add_help=False,
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=30),
+    )
+    section = parser.add_argument_group("presets")
+    for preset, summary in presets.items():
+        section.add_argument(preset, help=_literal(summary))
+    section = parser.add_argument_group("fields", f"The defaults are those of {chosen}.")
+    groups = [member for member in members(config) if dataclasses.is_dataclass(member.type)]
+    for field in fields_of(config):
+        if "." not in field.name:
+            _add(section, field)
+    for group in groups:
+        shorthand = getattr(group.type, "shorthand", None)
+        also = f" --config.{group.name}=VALUE sets {group.name}.{shorthand}." if shorthand else ""
+        section = parser.add_argument_group(group.name, _literal(group.help + also))
+        for field in fields_of(group.default):
+            _add(section, field._replace(name=f"{group.name}.{field.name}"))
+    width = shutil.get_terminal_size().columns - 2
+    about = "\n".join(textwrap.fill(line, width) for line in description.strip().splitlines())
+    usage = f"usage: {program} [--config=PRESET or FILE.py] [--config.FIELD=VALUE ...]"
+    return f"{usage}\n\n{about}\n\n{parser.format_help()}"
+
+
+def _add(section: Any, field: Field) -> None:
+    about = f"{field.help} [{kind_of(field.type).words}; default {shown(field.default)}]"
+    section.add_argument(f"--config.{field.name}", action="store_true", help=_literal(about))
+
+
+def _literal(text: str) -> str:
+    return text.replace("%", "%%")  # argparse interpolates
