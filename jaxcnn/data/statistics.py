@@ -120,6 +120,7 @@ def compute_statistics(
     """
     batches = EvalBatches(source, config=config, augment=augment, batch_size=32)
     channels = config.channels or source.channels
+    size = config.image_size**2
     images, image_std = 0, np.zeros(channels)
     # Python's integers, of which none is too large.
     total, products = np.zeros(channels, object), np.zeros((channels, channels), object)
@@ -131,11 +132,10 @@ def compute_statistics(
     ):
         for batch in stream:
             counted = batch["image"][batch["weight"] > 0]
-            pixels = counted.reshape(len(counted), -1, counted.shape[-1])
+            pixels = counted.reshape(len(counted), size, channels)
             # In float64 the sums of products of bytes are exact, up to 10^11 pixels an image.
             wide = pixels.astype(np.float64)
             sums, squares = wide.sum(axis=1), wide.transpose(0, 2, 1) @ wide
-            size = pixels.shape[1]
             variances = (size * np.einsum("ncc->nc", squares) - sums**2) / size**2
             image_std += np.sqrt(variances.clip(min=0)).sum(axis=0)
             images += len(counted)
@@ -147,7 +147,7 @@ def compute_statistics(
             f"no image of '{source.name}' could be read, so that there is no mean to subtract; "
             "check data.source, or run with --config.data.on_error=stop to see what is wrong."
         )
-    count = images * config.image_size**2
+    count = images * size
     covariance = (count * products - np.outer(total, total)) / count**2
     return Statistics(
         images=images,
