@@ -50,11 +50,10 @@ def result(
     epochs: int,
     steps: int,
     best: Mapping[str, float],
-    seconds: float,
     devices: Sequence[jax.Device],
     skipped: int,
 ) -> dict[str, Any]:
-    """What is written to ``result.json``.
+    """What is written to ``result.json``, but for the time that it took.
 
     Args:
       sums: the evaluation of the last state.
@@ -63,7 +62,6 @@ def result(
       epochs: epochs trained.
       steps: steps made.
       best: the best evaluation's metrics.
-      seconds: wall time of this command.
       devices: the devices used.
       skipped: images of the split that could not be read.
     """
@@ -76,7 +74,6 @@ def result(
         "classes": class_accuracy(sums, class_names),
         "epochs": epochs,
         "steps": steps,
-        "seconds": round(seconds, 1),
         "hardware": hardware(devices),
         "versions": versions(),
     }
@@ -89,6 +86,11 @@ def text(result: Mapping[str, Any], workdir: Path) -> str:
         f"{result['loss']:.4f} on the {result['examples']:,} images of {result['split']}, after "
         f"{result['epochs']} epochs ({result['steps']:,} steps) in {result['seconds']:.0f} s."
     ]
+    best = result["best"]
+    lines.append(
+        f"Best: top-1 accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}, "
+        f"after epoch {best['epoch']}."
+    )
     if result["skipped"]:
         lines.append(f"Skipped: {result['skipped']} images that could not be read.")
     lines.append("Accuracy per class:")

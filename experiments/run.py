@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,11 @@ from jaxcnn.data.sources import Source, open_source
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.pictures import draw_batch, draw_curves
-from jaxcnn.preprocessing import ColorShift, Preprocessing
+from jaxcnn.preprocessing import ColorShift, Preprocessing, preprocess
 from jaxcnn.randomness import Purpose, device_key, example_keys
 from jaxcnn.training.checkpoints import Checkpoints, read_parameters
 from jaxcnn.training.devices import Layout, connect_processes, make_layout
-from jaxcnn.training.files import write_atomically
+from jaxcnn.files import write_atomically
 from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.loop import Trainer, evaluate
 from jaxcnn.training.metrics import ClassSums
@@ -127,28 +128,61 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
 
     # From here on things are slow, and are written.
     statistics = _statistics(config, data.train, show=primary)
-    state = layout.replicate(initial())
     if primary:
-        workdir.claim()
-    newest = Checkpoints(workdir.path / "checkpoints", keep=config.checkpoint.keep)
-    best = Checkpoints(workdir.path / "best", keep=1)
-    state = _restore(state, newest, layout, show=primary)
-    step = int(layout.fetch(state.step))
-    best.drop_after(step)
-    steps_per_epoch = data.train_batches.steps_per_epoch
+        workdir.make()
+    try:
+        result = _train(config, workdir, layout, model, initial, data, statistics)
+    except Interrupted as interruption:
+        if primary:
+            print(f"Stopped at step {interruption.step}; the same command goes on from there.")
+        return AGAIN
     if primary:
-        _write_inputs(workdir.path, data, statistics)
+        result["seconds"] = round(time.monotonic() - started, 1)
+        draw_curves(read_metrics(workdir.path / "metrics.jsonl"), workdir.path / "curves.png")
+        write_result(workdir.path, result)
+        print(report.text(result, workdir.path))
+    return 0
 
-    stop = StopRequest()
-    preprocessing = Preprocessing.named(config.data.normalization, statistics)
+
+def _train(
+    config: Experiment,
+    workdir: Workdir,
+    layout: Layout,
+    model: nn.Module,
+    initial: Callable[[], TrainState],
+    data: Data,
+    statistics: Statistics | None,
+) -> dict[str, Any]:
+    """Trains from the newest checkpoint, or from the start, and gives the result."""
+    primary = jax.process_index() == 0
+    steps_per_epoch = data.train_batches.steps_per_epoch
+    preprocessing = Preprocessing.named(
+        config.data.normalization, data.image_shape[-1], statistics
+    )
+    train_step = make_train_step(
+        model,
+        make_optimizer(config.optimizer),
+        make_schedule(
+            config.schedule,
+            config.optimizer.learning_rate,
+            steps_per_epoch=steps_per_epoch,
+            total_steps=steps_per_epoch * config.train.epochs,
+        ),
+        _prepare(preprocessing, config, statistics),
+        seed=config.seed,
+        steps_per_epoch=steps_per_epoch,
+        log_every=config.train.log_every,
+        plateau_factor=config.schedule.factor,
+        ema=config.optimizer.ema,
+        axis_name=layout.axis_name,
+    )
     eval_step = layout.compile(
         make_eval_step(model, _prepare(preprocessing), axis_name=layout.axis_name), donate=(1,)
     )
+    stop = StopRequest()
 
     def evaluate_state(state: TrainState) -> ClassSums:
-        with Progress(
-            total=len(data.eval), unit="image", description="evaluation", enabled=primary
-        ) as bar:
+        with Progress(total=len(data.eval), description="evaluation", enabled=primary) as bar:
             return evaluate(
                 state,
                 eval_step,
@@ -159,71 +193,59 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
                 progress=bar,
             )
 
-    evaluated = int(layout.fetch(state.evaluated)) * steps_per_epoch == step
-    try:
-        with (
-            stop.listening(),
-            Records(workdir.path, step=step, evaluated=evaluated, enabled=primary) as records,
-            Progress(
-                total=config.train.epochs * steps_per_epoch * config.train.batch_size,
-                initial=step * config.train.batch_size,
-                description="training",
-                enabled=primary,
-            ) as bar,
-        ):
-            trainer = Trainer(
-                layout=layout,
-                train_step=layout.compile(
-                    make_train_step(
-                        model,
-                        make_optimizer(config.optimizer),
-                        make_schedule(
-                            config.schedule,
-                            config.optimizer.learning_rate,
-                            steps_per_epoch=steps_per_epoch,
-                            total_steps=steps_per_epoch * config.train.epochs,
-                        ),
-                        _prepare(preprocessing, config=config, statistics=statistics),
-                        seed=config.seed,
-                        steps_per_epoch=steps_per_epoch,
-                        log_every=config.train.log_every,
-                        plateau_factor=config.schedule.factor,
-                        ema=config.optimizer.ema,
-                        axis_name=layout.axis_name,
-                    ),
-                    donate=(0,),
-                ),
-                evaluate=evaluate_state,
-                batches=lambda start, end: iterate(data.train_batches, start, end, config.data),
-                steps_per_epoch=steps_per_epoch,
-                config=config.train,
-                schedule=config.schedule,
-                checkpoint_every=config.checkpoint.every_steps,
-                newest=newest,
-                best=best,
-                meta={"config": commandline.to_dict(config), "versions": report.versions()},
-                records=records,
-                progress=bar,
-                stop=stop,
-            )
-            state, sums = trainer.run(state)
-    except Interrupted as interruption:
-        if primary:
-            print(
-                f"Stopped at step {interruption.step}; the same command goes on from there.",
-                flush=True,
-            )
-        return AGAIN
+    newest = Checkpoints(workdir.path / "checkpoints", keep=config.checkpoint.keep)
+    best = Checkpoints(workdir.path / "best", keep=1)
+    state = _restore(layout.replicate(initial()), newest, layout, show=primary)
+    step, evaluated = map(int, layout.fetch((state.step, state.evaluated)))
+    best.drop_after(step)
     if primary:
-        result = report.result(
-            state=layout.fetch(state),
-            sums=sums,
-            class_names=data.eval.class_names,
-        )
-        write_result(workdir.path, result)
-        draw_curves(read_metrics(workdir.path / "metrics.jsonl"), workdir.path / "curves.png")
-        print(report.text(result, workdir.path))
-    return 0
+        workdir.claim()
+        _write_inputs(workdir.path, data, statistics)
+    images = config.train.batch_size
+    with (
+        stop.listening(),
+        Records(
+            workdir.path, step=step, evaluated=evaluated * steps_per_epoch == step, enabled=primary
+        ) as records,
+        Progress(
+            total=config.train.epochs * steps_per_epoch * images,
+            initial=step * images,
+            per_epoch=steps_per_epoch * images,
+            description="training",
+            enabled=primary,
+        ) as bar,
+    ):
+        state, sums = Trainer(
+            layout=layout,
+            train_step=layout.compile(train_step, donate=(0,)),
+            evaluate=evaluate_state,
+            batches=lambda start, end: iterate(data.train_batches, start, end, config.data),
+            steps_per_epoch=steps_per_epoch,
+            config=config.train,
+            schedule=config.schedule,
+            checkpoint_every=config.checkpoint.every_steps,
+            newest=newest,
+            best=best,
+            meta={"config": commandline.to_dict(config), "versions": report.versions()},
+            records=records,
+            progress=bar,
+            stop=stop,
+        ).run(state)
+    step = int(layout.fetch(state.step))
+    best_step = best.steps()[-1]
+    result = report.result(
+        sums,
+        split=f"{data.eval.name} {config.data.eval_split}",
+        class_names=data.eval.class_names,
+        epochs=step // steps_per_epoch,
+        steps=step,
+        best={"epoch": best_step // steps_per_epoch, **best.meta(best_step)["evaluation"]},
+        devices=layout.devices,
+        skipped=len(data.eval) - int(sums.total.count),
+    )
+    newest.close()
+    best.close()
+    return result
 
 
 def _set_up_jax() -> None:
@@ -301,22 +323,29 @@ def _statistics(config: Experiment, source: Source, *, show: bool) -> Statistics
     """The training split's statistics, where the configuration asks for any."""
     if config.data.normalization in ("unit", "half") and not config.augment.color_shift:
         return None
-    if source.name.startswith("imagenet2012"):
+    if source.name == "imagenet2012" and (config.data.channels or source.channels) == 3:
         return IMAGENET_STATISTICS
-    return compute_statistics(source, config.data, config.augment, show=show)
+    return compute_statistics(
+        source, config=config.data, augment=config.augment, progress=show
+    )
 
 
 def _prepare(
-    preprocessing: Preprocessing, *, config: Experiment | None = None, statistics: Any = None
+    preprocessing: Preprocessing,
+    config: Experiment | None = None,
+    statistics: Statistics | None = None,
 ) -> Prepare:
-    """What is left of augmentation and normalisation, on the device; without config, the latter."""
-    if config is None or not config.augment.color_shift:
-        return lambda images, indices, step: preprocessing(images)
-    shift = ColorShift.of(statistics, config.augment.color_shift)
+    """Normalisation on the device and, given the configuration, what is left of augmentation."""
+    if config is None or statistics is None or not config.augment.color_shift:
+        return lambda images, indices, step: preprocess(images, preprocessing=preprocessing)
+    seed = config.seed
+    shift = ColorShift(
+        config.augment.color_shift, statistics.eigenvalues, statistics.eigenvectors
+    )
 
     def prepare(images: jax.Array, indices: jax.Array, step: jax.Array) -> jax.Array:
-        keys = example_keys(device_key(config.seed, Purpose.COLOR_SHIFT, step), indices)
-        return preprocessing(shift(images.astype(jnp.float32), keys))
+        keys = example_keys(device_key(seed, Purpose.COLOR_SHIFT, step), indices)
+        return preprocess(images, preprocessing=preprocessing, color_shift=shift, keys=keys)
 
     return prepare
 
@@ -345,6 +374,6 @@ def _restore(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bo
 def _write_inputs(path: Path, data: Data, statistics: Statistics | None) -> None:
     """What the network will see: the statistics of the data, and a picture of the first batch."""
     if statistics is not None:
-        write_atomically(path / "statistics.json", statistics.to_json())
+        write_atomically(path / "statistics.json", json.dumps(statistics.to_json(), indent=2) + "\n")
     first = data.train_batches[0]
     draw_batch(first["image"], first["label"], data.train.class_names, path / "batch.png")

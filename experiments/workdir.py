@@ -10,7 +10,7 @@ from typing import Any
 from experiments.commandline import to_dict
 from experiments.config import FREE_ON_RESUME, Experiment
 from jaxcnn.errors import UserError
-from jaxcnn.training.files import write_atomically
+from jaxcnn.files import write_atomically
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -39,7 +39,10 @@ def _changes(saved: Mapping[str, Any], config: Experiment) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Workdir:
-    """Where a run writes; ``inspect`` changes nothing, ``claim`` makes it this run's.
+    """Where a run writes.
+
+    ``inspect`` changes nothing; ``make`` and, once all is known to fit, ``claim`` make it this
+    run's.
 
     Attributes:
       path: the folder.
@@ -63,7 +66,7 @@ class Workdir:
             raise UserError(f"the work directory {self.path} is a file; give another workdir.")
         saved = self._read(CONFIG)
         if saved is None:
-            if any(self.path.iterdir()):
+            if any(path.is_file() for path in self.path.rglob("*")):
                 raise UserError(
                     f"the work directory {self.path} holds files but no run of ours; give another "
                     "workdir, or an empty one."
@@ -106,11 +109,11 @@ class Workdir:
                 "that can by --config.workdir=FOLDER."
             ) from error
 
-    def claim(self) -> None:
-        """Makes the folder and writes the configuration; an earlier run is renamed on a restart.
+    def make(self) -> None:
+        """Makes the folder; on a restart that of an earlier run is renamed.
 
         Raises:
-          UserError: the folder cannot be written.
+          UserError: the folder cannot be made.
         """
         try:
             if self.config.restart and self.path.exists():
@@ -122,4 +125,11 @@ class Workdir:
                 f"the work directory {self.path} cannot be made ({error.strerror}); give another "
                 "by --config.workdir=FOLDER."
             ) from error
+
+    def claim(self) -> None:
+        """Writes this run's configuration; until then the folder is the earlier run's.
+
+        Raises:
+          UserError: it cannot be written.
+        """
         write_atomically(self.path / CONFIG, json.dumps(to_dict(self.config), indent=2) + "\n")

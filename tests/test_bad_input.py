@@ -1,0 +1,225 @@
+"""A user's mistakes: each gets one sentence, exit status 2 and an untouched work directory."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from experiments.run import main
+from experiments.vgg_imagenet import RECIPE
+from experiments.vgg_stl10 import RECIPE as STL10
+
+# A network and images so small that, were a mistake let through, the test would still end soon.
+QUICK = (
+    "--config.model.width=4",
+    "--config.model.hidden=8",
+    "--config.train.epochs=1",
+    "--config.data.threads=1",
+)
+
+
+def picture(path, shape=(40, 40, 3)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(path.name)).integers(0, 256, shape, dtype=np.uint8)
+    cv2.imwrite(str(path), pixels)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with data sets and files that have something wrong."""
+    root = tmp_path_factory.mktemp("mistakes")
+    for name in ("good", "no_test", "empty_class", "other_classes", "not_an_image", "truncated"):
+        for split in ("train", "test"):
+            for kind in ("cat", "dog"):
+                for number in range(8):
+                    picture(root / name / split / kind / f"{number}.jpg")
+    shutil.rmtree(root / "no_test" / "test")
+    for file in (root / "empty_class" / "train" / "dog").iterdir():
+        file.unlink()
+    (root / "other_classes" / "test" / "dog").rename(root / "other_classes" / "test" / "wolf")
+    (root / "not_an_image" / "train" / "cat" / "3.jpg").write_text("<html>not found</html>")
+    whole = (root / "truncated" / "train" / "cat" / "3.jpg").read_bytes()
+    (root / "truncated" / "train" / "cat" / "3.jpg").write_bytes(whole[: len(whole) // 3])
+    (root / "flat").mkdir()
+    picture(root / "flat" / "1.jpg")
+    (root / "a_file").write_text("")
+    (root / "empty").mkdir()
+    (root / "full_of_other_things").mkdir()
+    (root / "full_of_other_things" / "thesis.tex").write_text("")
+    (root / "syntax.py").write_text("config = (\n")
+    (root / "raises.py").write_text("\nraise RuntimeError('no luck')\n")
+    (root / "nothing.py").write_text("x = 1\n")
+    (root / "other_type.py").write_text("config = {'epochs': 3}\n")
+    (root / "imports.py").write_text("import no_such_module\n")
+    # A run that was made with other values, and one whose configuration is damaged.
+    from experiments.commandline import to_dict
+
+    run = root / "a_run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps(to_dict(RECIPE.presets["a"])))
+    (root / "damaged_run").mkdir()
+    (root / "damaged_run" / "config.json").write_text("{")
+    return root
+
+
+# Each: a name, the arguments ({} is the folder of mistakes), words that the sentence must hold.
+CASES = [
+    ("unknown_preset", "--config=digit", "'digits'"),
+    ("unknown_preset_far_off", "--config=resnet", "preset"),
+    ("no_preset", "--config=", "preset"),
+    ("no_such_file", "--config=mine.py", "no such file"),
+    ("file_with_a_syntax_error", "--config={}/syntax.py", "syntax.py, line"),
+    ("file_that_raises", "--config={}/raises.py", "no luck"),
+    ("file_without_a_config", "--config={}/nothing.py", "config"),
+    ("file_of_another_type", "--config={}/other_type.py", "Experiment"),
+    ("file_that_imports_nothing", "--config={}/imports.py", "no_such_module"),
+    ("misspelt_option", "--confg=d", "--config"),
+    ("misspelt_group", "--config.optimiser.learning_rate=1", "optimizer.learning_rate"),
+    ("misspelt_field", "--config.optimizer.learningrate=1", "optimizer.learning_rate"),
+    ("a_group_as_a_field", "--config.optimizer=adam", "optimizer"),
+    ("word_out_of_place", "digits", "--config=NAME"),
+    ("text_for_a_number", "--config.optimizer.learning_rate=fast", "a number"),
+    ("number_not_finite", "--config.optimizer.learning_rate=nan", "a number"),
+    ("fraction_for_a_whole_number", "--config.train.epochs=1.5", "whole number"),
+    ("no_truth", "--config.restart=maybe", "True, False"),
+    ("unknown_choice", "--config.parallel=tpu", "jit, pmap"),
+    ("missing_value", "--config.train.epochs", "--config.train.epochs="),
+    ("given_twice", "--config.seed=1 --config.seed=2", "twice"),
+    ("negative_seed", "--config.seed=-1", "seed"),
+    ("no_epochs", "--config.train.epochs=0", "train.epochs"),
+    ("no_learning_rate", "--config.optimizer.learning_rate=0", "optimizer.learning_rate"),
+    ("momentum_of_one", "--config.optimizer.momentum=1", "optimizer.momentum"),
+    ("warm_up_too_long", "--config.schedule.warmup_epochs=40", "schedule.warmup_epochs"),
+    ("factor_above_one", "--config.schedule.factor=2", "schedule.factor"),
+    ("unknown_model", "--config.model.name=vgg15", "'vgg1"),
+    ("unknown_initialization", "--config.model.initialization=hee", "'he'"),
+    ("dropout_of_one", "--config.model.dropout=1", "dropout"),
+    ("too_few_classes", "--config.model.num_classes=3", "model.num_classes"),
+    ("layers_no_expression", "--config.model.initialize_layers=[", "model.initialize_layers"),
+    ("images_too_small", "--config.data.image_size=16", "32"),
+    ("crop_too_large", "--config.augment.scale_min=20", "augment.scale_min"),
+    ("scales_reversed", "--config.augment.scale_min=64 --config.augment.scale_max=40", "scale_max"),
+    ("two_channels", "--config.data.channels=2", "data.channels"),
+    ("batch_not_divisible", "--config.train.batch_size=100", "train.batch_size=100"),
+    ("batch_larger_than_data", "--config.train.batch_size=1600", "train.batch_size"),
+    ("too_many_devices", "--config.parallel.devices=9", "parallel.devices=9"),
+    ("half_of_the_processes", "--config.parallel.processes=2", "parallel.coordinator"),
+    ("unknown_data_set", "--config.data.source=cifar11", "'cifar10"),
+    ("data_set_not_prepared", "--config.data.source=cifar10", "experiments.prepare cifar10"),
+    ("imagenet_not_prepared", "--config=d", "experiments.prepare imagenet2012"),
+    ("missing_data_directory", "--config.data.data_dir={}/nowhere", "nowhere"),
+    ("data_directory_of_another_format", "--config.data.data_dir={}/good", "good"),
+    ("unknown_split", "--config.data.eval_split=tset", "test"),
+    ("missing_folder", "--config.data.source={}/nowhere", "does not exist"),
+    ("folder_without_train", "--config.data.source={}/flat", "train"),
+    ("folder_without_test", "--config.data.source={}/no_test", "test"),
+    ("empty_class_folder", "--config.data.source={}/empty_class", "train/dog"),
+    ("splits_of_other_classes", "--config.data.source={}/other_classes", "wolf"),
+    (
+        "not_an_image",
+        "--config.data.source={}/not_an_image --config.train.batch_size=8",
+        "train/cat/3.jpg",
+    ),
+    (
+        "truncated_image",
+        "--config.data.source={}/truncated --config.train.batch_size=8",
+        "train/cat/3.jpg",
+    ),
+    ("workdir_is_a_file", "--config.workdir={}/a_file", "a_file"),
+    ("workdir_below_a_file", "--config.workdir={}/a_file/run", "a_file"),
+    ("workdir_not_writable", "--config.workdir=/proc/run", "/proc/run"),
+    ("workdir_of_something_else", "--config.workdir={}/full_of_other_things", "full_of_other"),
+    ("workdir_of_another_run", "--config.workdir={}/a_run", "model.name: vgg11"),
+    ("damaged_workdir", "--config.workdir={}/damaged_run", "config.json"),
+    ("nothing_to_start_from", "--config.model.initialize_from={}/empty", "empty"),
+]
+
+
+def test_there_are_enough_of_them():
+    assert len(CASES) >= 40
+
+
+def contents(root):
+    return {p: p.stat().st_mtime_ns for p in root.rglob("*") if "__pycache__" not in p.parts}
+
+
+@pytest.mark.parametrize(("arguments", "words"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_one_sentence(arguments, words, place, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "no_data_sets"))
+    argv = [word.format(place) for word in arguments.split()]
+    if not any(word.startswith("--config=") for word in argv):
+        given = {word.partition("=")[0] for word in argv}
+        argv = ["--config=digits", *(q for q in QUICK if q.partition("=")[0] not in given), *argv]
+    before = contents(place)
+    status = main(RECIPE, argv)
+    errors = capfd.readouterr().err.strip()
+    assert status == 2, errors
+    assert words in errors
+    assert errors.startswith("vgg_imagenet: ")
+    assert len([line for line in errors.splitlines() if "%|" not in line]) <= 2, errors
+    assert "Traceback" not in errors
+    assert contents(place) == before
+    assert not any(tmp_path.iterdir()), "something was written"
+
+
+def test_a_real_process_exits_with_status_2(tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", "experiments.vgg_stl10", "--config=averge"],
+        capture_output=True,
+        text=True,
+        cwd=os.getcwd(),
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert process.stderr == "vgg_stl10: there is no preset 'averge'; did you mean 'average'?\n"
+    assert STL10.default == "average"
+
+
+def train(tmp_path, *arguments):
+    return main(
+        RECIPE,
+        [
+            "--config=digits",
+            *QUICK,
+            "--config.train.batch_size=8",
+            f"--config.workdir={tmp_path / 'run'}",
+            *arguments,
+        ],
+    )
+
+
+def test_an_unreadable_image_can_be_skipped(place, tmp_path, capfd):
+    status = train(
+        tmp_path, f"--config.data.source={place}/not_an_image", "--config.data.on_error=skip"
+    )
+    assert status == 0, capfd.readouterr().err
+    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert line["kind"] == "eval"
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, capfd):
+    """Also where nothing but the arrays tells: the configuration says the same."""
+    source = ["--config.data.source=digits", "--config.train.batch_size=64"]
+    arguments = [*QUICK, *source, f"--config.workdir={tmp_path / 'run'}"]
+    assert main(RECIPE, ["--config=digits", *arguments]) == 0
+    (tmp_path / "run" / "result.json").unlink()
+    other = [a.replace("width=4", "width=8") for a in arguments]
+    before = contents(tmp_path)
+    assert main(RECIPE, ["--config=digits", *other]) == 2
+    assert "model.width: 4 -> 8" in capfd.readouterr().err
+    assert contents(tmp_path) == before
+    assert main(RECIPE, ["--config=digits", *other, "--config.resume=force"]) == 2
+    assert "another network" in capfd.readouterr().err
+    # To start from its parameters is refused by naming the layer.
+    fresh = [f"--config.workdir={tmp_path / 'fresh'}", *other[:-1]]
+    start = f"--config.model.initialize_from={tmp_path / 'run'}"
+    assert main(RECIPE, ["--config=digits", *fresh, start]) == 2
+    assert "conv1_1" in capfd.readouterr().err
+    assert not (tmp_path / "fresh").exists()
