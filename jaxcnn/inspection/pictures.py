@@ -1,0 +1,146 @@
+"""Pictures of a run, as PNG files: its curves, and a training batch with its labels.
+
+Drawn through matplotlib's objects alone; pyplot and its global state have no part in it.
+"""
+
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxcnn.files import write_atomically
+
+# Blue and vermilion of Okabe and Ito, which all people tell apart, and a paler blue.
+TRAINING, RUNNING, EVALUATION = "#0072B2", "#A6CEE3", "#D55E00"
+
+
+def draw_curves(
+    metrics: Sequence[Mapping[str, Any]], path: Path, *, title: str = "Training and evaluation"
+) -> None:
+    """Draws loss and accuracy of training and evaluation over the epochs.
+
+    Args:
+      metrics: lines with ``kind`` (``'train'``: over a few steps; ``'epoch'``: over an epoch's
+        training images; ``'eval'``), ``epoch``, ``loss`` in nats, ``accuracy`` and, in
+        evaluations, ``top5`` in [0, 1]. What is not a number leaves a gap.
+      path: the PNG file, written whole or not at all.
+      title: stands above both.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    loss, accuracy = figure.subplots(1, 2)
+    _panel(loss, "Loss", "cross-entropy (nats per image)")
+    _panel(accuracy, "Accuracy", "images classified correctly (%)")
+    for axes, name, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+        _curve(axes, _series(metrics, "train", name, scale), "training, some steps", RUNNING, "-")
+        _curve(axes, _series(metrics, "epoch", name, scale), "training, epoch", TRAINING, "-o")
+        _curve(axes, _series(metrics, "eval", name, scale), "evaluation", EVALUATION, "-o")
+    _curve(accuracy, _series(metrics, "eval", "top5", 100), "evaluation, top 5", EVALUATION, "--s")
+    loss.set_ylim(bottom=0)
+    for axes in (loss, accuracy):
+        axes.set_xlim(left=0)
+        if axes.lines:
+            axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_batch(
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    path: Path,
+    *,
+    columns: int = 8,
+    rows: int = 4,
+) -> None:
+    """Draws the first images of a batch in a grid, each under its class's name.
+
+    Args:
+      images: uint8, ``(n, height, width, channels)``, of 1 (grey) or 3 channels (RGB).
+      labels: integers, ``(n,)``.
+      class_names: by label.
+      path: the PNG file, written whole or not at all.
+      columns: images in a row.
+      rows: at most so many rows; further images are left out.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    count = min(len(images), rows * columns)
+    height, width = images.shape[1:3]
+    # In inches, which are also the units of the axes: nothing is left to a layout engine.
+    side, gap, name_height, title_height = 1.3, 0.1, 0.4, 0.4
+    row_height = side * height / width + name_height
+    size = (
+        max(min(count, columns) * (side + gap) + gap, 4.0),
+        title_height + math.ceil(count / columns) * row_height + gap,
+    )
+    figure = Figure(figsize=size)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    title = f"A training batch with its labels: images 1 to {count} of {len(images)}"
+    axes.text(size[0] / 2, title_height / 2, title, fontsize=11, ha="center", va="center")
+    for position in range(count):
+        row, column = divmod(position, columns)
+        left, bottom = gap + column * (side + gap), title_height + (row + 1) * row_height
+        axes.imshow(
+            np.broadcast_to(images[position], (height, width, 3)),
+            extent=(left, left + side, bottom, bottom - side * height / width),
+            interpolation="nearest",
+        )
+        name = class_names[int(labels[position])].replace("_", " ")
+        label = axes.text(
+            left + side / 2,
+            bottom - side * height / width - 0.05,
+            "\n".join(textwrap.wrap(name, 17, max_lines=2, placeholder="…")),
+            fontsize=8,
+            ha="center",
+            va="bottom",
+            parse_math=False,
+        )
+        excess = label.get_window_extent().width / (side * figure.dpi)
+        label.set_fontsize(8 / max(1, excess))
+    axes.set(xlim=(0, size[0]), ylim=(size[1], 0), aspect="auto")
+    _save(figure, path)
+
+
+def _panel(axes: Axes, title: str, quantity: str) -> None:
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("epochs")
+    axes.set_ylabel(quantity)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _series(
+    metrics: Sequence[Mapping[str, Any]], kind: str, name: str, scale: float
+) -> tuple[list[float], list[float]]:
+    """Epochs and values of one quantity, in the order of the lines."""
+    lines = [line for line in metrics if line["kind"] == kind and name in line]
+    return [line["epoch"] for line in lines], [scale * line[name] for line in lines]
+
+
+def _curve(
+    axes: Axes, points: tuple[list[float], list[float]], label: str, color: str, style: str
+) -> None:
+    """A line whose marks are small enough not to hide it where there are many; none of nothing."""
+    if points[0]:
+        size = max(2.0, 5.0 - len(points[0]) / 15)
+        axes.plot(*points, style, color=color, markersize=size, linewidth=1.5, label=label)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    png = io.BytesIO()
+    # Without matplotlib's version in it: the same picture is the same bytes.
+    figure.savefig(png, format="png", dpi=120, metadata={"Software": None})
+    write_atomically(path, png.getvalue())

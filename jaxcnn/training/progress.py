@@ -1,0 +1,109 @@
+"""How far a run is: a bar on a terminal, now and then a plain line elsewhere."""
+
+import sys
+import time
+from typing import Self, TextIO
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts images towards a total, on stderr; it is told Python numbers and fetches nothing.
+
+    Args:
+      total: the images in all.
+      description: what is being done, such as ``'training'``.
+      unit: what is counted, in the singular.
+      initial: the images done in an earlier part of the run.
+      per_epoch: images in an epoch, to show the epoch; None shows none.
+      enabled: False makes every method do nothing, for all processes but one.
+      every: seconds between two plain lines.
+      stream: where to write; None for stderr. A terminal gets a bar; a bar that is opened while
+        another one is open stands below it, and is wiped out when it is closed.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: int,
+        description: str,
+        unit: str = "image",
+        initial: int = 0,
+        per_epoch: int | None = None,
+        enabled: bool = True,
+        every: float = 30.0,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._stream = stream or sys.stderr
+        self._total, self._done, self._per_epoch = total, initial, per_epoch
+        self._description, self._unit, self._every = description, unit, every
+        self._enabled = enabled
+        self._values: dict[str, float] = {}
+        self._last_line = (time.monotonic(), initial)
+        self._bar: tqdm | None = None
+        if enabled and self._stream.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=initial,
+                desc=description,
+                unit=f" {unit}s",
+                unit_scale=True,
+                file=self._stream,
+                leave=None,
+                dynamic_ncols=True,
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {rate_noinv_fmt}{postfix}, "
+                "{remaining} left",
+            )
+
+    def advance(self, count: int) -> None:
+        """Counts some more; what is beyond the total (padding) is not."""
+        if not self._enabled:
+            return
+        count = min(count, self._total - self._done)
+        self._done += count
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._details(), refresh=False)
+            self._bar.update(count)
+        elif time.monotonic() - self._last_line[0] >= self._every:
+            self._write_line()
+
+    def show(self, **values: float) -> None:
+        """Sets values, such as the loss, that stand beside the count until they are set anew."""
+        self._values |= values
+
+    def note(self, line: str) -> None:
+        """Writes a line that stays, above the bar."""
+        if self._bar is not None:
+            self._bar.write(line, file=self._stream)
+        elif self._enabled:
+            print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _details(self) -> str:
+        parts = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in self._values.items()]
+        if self._per_epoch:
+            parts.insert(0, f"epoch {self._done / self._per_epoch:.1f}")
+        return ", ".join(parts)
+
+    def _write_line(self) -> None:
+        now = time.monotonic()
+        rate = (self._done - self._last_line[1]) / (now - self._last_line[0])
+        self._last_line = (now, self._done)
+        left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
+        parts = [
+            f"{self._done:,} of {self._total:,} {self._unit}s",
+            f"{rate:,.4g} {self._unit}s/s",
+            self._details(),
+            f"{left} left",
+        ]
+        self.note(f"{self._description}: {', '.join(filter(None, parts))}")
