@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from jaxcnn.data.digits import prepared_digits
 from jaxcnn.data.sources import Example
 from jaxcnn.data.tfrecord import FileInstruction, TFRecordFiles
 from jaxcnn.errors import UserError, unknown_name
@@ -41,7 +42,7 @@ class PreparedSource:
     def __init__(self, name: str, split: str, *, data_dir: str | None = None) -> None:
         folder = _version_folder(name, data_dir)
         info, reader = _info_and_reader(folder)
-        image, label = _image_and_label(name, info.features)
+        image, label = image_and_label(name, info.features)
         self.name = name
         self.class_names = tuple(label.names)
         self.channels = 1 if image.shape[-1] == 1 else 3
@@ -49,7 +50,7 @@ class PreparedSource:
         # Nothing but these two is parsed, however much else the data set holds.
         self._features = tfds.features.FeaturesDict({"image": image, "label": label})
         instructions = _file_instructions(name, split, info, folder)
-        _allow_open_files(len(instructions))
+        allow_open_files(len(instructions))
         self._records = reader(instructions)
         self._paths = [os.fspath(instruction.filename) for instruction in instructions]
         self._ends = list(itertools.accumulate(each.take for each in instructions))
@@ -71,7 +72,7 @@ class PreparedSource:
         except Exception as error:  # of array_record and of protobuf: RuntimeError, DecodeError
             path = self._paths[bisect.bisect_right(self._ends, index)]
             raise UserError(
-                f"{name} cannot be read from {path} ({_first_line(error)}); "
+                f"{name} cannot be read from {path} ({first_line(error)}); "
                 "copy or prepare the data set again."
             ) from error
         label = int(fields["label"])
@@ -87,26 +88,37 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
+def _root(data_dir: str | None) -> Path:
+    return default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+
+
 @functools.cache
 def _known_names() -> tuple[str, ...]:
     # Without the community's data sets, whose list TFDS would fetch from the network.
-    return ("digits", *tfds.list_builders(with_community_datasets=False))
+    return tuple(tfds.list_builders(with_community_datasets=False))
 
 
-def is_known(name: str) -> bool:
-    """Whether `name` is that of a data set of TFDS, or of ours, with or without a configuration."""
+def is_name(name: str, data_dir: str | None) -> bool:
+    """Whether this is the name of a data set: one that TFDS knows, or one in the data directory."""
     match = _NAME.fullmatch(name)
-    return match is not None and match["name"] in _known_names()
+    return match is not None and (
+        match["name"] in _known_names() or (_root(data_dir) / match["name"]).is_dir()
+    )
 
 
 def check_known(name: str) -> None:
-    """Refuses a name that is not that of a data set, suggesting the nearest.
+    """Refuses a name that is not that of a data set, or of its configuration.
 
     Raises:
-      UserError: there is no such data set.
+      UserError: there is none of that name; the nearest is suggested.
     """
-    if not is_known(name):
+    match = _NAME.fullmatch(name)
+    if match is None or match["name"] not in _known_names():
         raise unknown_name("data set", name, _known_names())
+    if match["config"] is not None:
+        configs = tfds.builder_cls(match["name"]).builder_configs
+        if match["config"] not in configs:
+            raise unknown_name(f"configuration of {match['name']}", match["config"], configs)
 
 
 def _version_folder(name: str, data_dir: str | None) -> Path:
@@ -115,10 +127,8 @@ def _version_folder(name: str, data_dir: str | None) -> Path:
     if match is None:
         raise unknown_name("data set", name, _known_names())
     if data_dir is None and match["name"] == "digits":
-        from jaxcnn.data.digits import prepared_digits
-
         return prepared_digits()
-    root = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    root = _root(data_dir)
     if data_dir is not None and not root.is_dir():
         raise UserError(f"the data directory {root} (data_dir) does not exist or is not a folder.")
     try:
@@ -182,7 +192,7 @@ def _info_and_reader(folder: Path) -> tuple[Any, Any]:
                 return info, reader
     except Exception as error:  # TFDS raises what its JSON parser, its files and its checks raise
         raise UserError(
-            f"{folder} cannot be read as a data set of TFDS ({_first_line(error)}); "
+            f"{folder} cannot be read as a data set of TFDS ({first_line(error)}); "
             "copy or prepare it again."
         ) from error
     raise UserError(
@@ -191,7 +201,12 @@ def _info_and_reader(folder: Path) -> tuple[Any, Any]:
     )
 
 
-def _image_and_label(name: str, features: Any) -> tuple[Any, Any]:
+def image_and_label(name: str, features: Any) -> tuple[Any, Any]:
+    """The two features that a data set must have to be classified.
+
+    Raises:
+      UserError: it does not have them.
+    """
     fields = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     image, label = fields.get("image"), fields.get("label")
     if not isinstance(image, tfds.features.Image) or not isinstance(
@@ -228,7 +243,7 @@ def _file_instructions(name: str, split: str, info: Any, folder: Path) -> Sequen
     return instructions
 
 
-def _allow_open_files(count: int) -> None:
+def allow_open_files(count: int) -> None:
     """Raises the process's soft limit on open files: array_record keeps every shard open.
 
     ImageNet has 1,024 shards, which is the usual limit; worker processes inherit the new one.
@@ -239,5 +254,6 @@ def _allow_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an exception says, fit to stand in a sentence of ours."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

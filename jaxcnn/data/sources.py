@@ -60,7 +60,7 @@ def open_source(source: str, split: str, *, data_dir: str | None = None) -> Sour
       UserError: there is no such data set, folder or split, or it cannot be read.
     """
     # Each kind is imported when asked for: TFDS costs half a second, which folders need not pay.
-    if _is_path(source):
+    if _is_path(source, data_dir):
         from jaxcnn.data.folders import FolderSource
 
         return FolderSource(source, split)
@@ -69,13 +69,15 @@ def open_source(source: str, split: str, *, data_dir: str | None = None) -> Sour
     return PreparedSource(source, split, data_dir=data_dir)
 
 
-def _is_path(source: str) -> bool:
+def _is_path(source: str, data_dir: str | None) -> bool:
     if not source:
         raise UserError("the data source is empty; name a data set, or a folder of images.")
     if source.startswith((".", "~", os.sep)):
         return True
-    from jaxcnn.data.prepared import is_known
+    from jaxcnn.data.prepared import is_name
 
-    if is_known(source):  # 'cifar10', and 'imagenet_resized/64x64', which looks like a path
+    if is_name(
+        source, data_dir
+    ):  # 'cifar10', and 'imagenet_resized/64x64', which looks like a path
         return False
     return os.sep in source or Path(source).is_dir()

@@ -1,0 +1,86 @@
+"""Prepares a data set for training: ``python -m experiments.prepare NAME``.
+
+    python -m experiments.prepare imagenet2012 --manual_dir=FOLDER_OF_THE_TWO_TARS
+    python -m experiments.prepare stl10
+    python -m experiments.prepare cifar10 --data_dir=/data --manual_dir=FOLDER_OF_DOWNLOADS
+
+It writes array_record files in TFDS's layout, which TFDS and every recipe here read, and does not
+need TensorFlow. Stopped, it goes on when the same command is given again. ImageNet takes as long as
+its disks take to read and write 145 GB, from hard disks much longer: images are read in the
+shuffled order that they are written in.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import tensorflow_datasets as tfds
+
+from jaxcnn.data.preparation import prepare
+from jaxcnn.data.prepared import default_data_dir
+from jaxcnn.errors import UserError
+
+_MISTAKE, _START_AGAIN = 2, 75  # exit codes
+
+_RECIPES = {
+    "digits": "experiments.vgg_imagenet --config=digits",
+    "imagenet2012": "experiments.vgg_imagenet --config=d",
+    "stl10": "experiments.vgg_stl10",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepares what the command line asks for.
+
+    Returns:
+      The exit code: 0, 2 for a mistake of the user's, 75 when it was stopped.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.prepare",
+        description="Prepare a data set of TFDS for training, without TensorFlow.",
+    )
+    parser.add_argument("name", help="imagenet2012, stl10, cifar10, mnist, ...")
+    parser.add_argument(
+        "--data_dir", help=f"where to put it (default: {default_data_dir()}; $TFDS_DATA_DIR)"
+    )
+    parser.add_argument(
+        "--manual_dir", help="a folder with the files it is made from, downloaded by yourself"
+    )
+    options = parser.parse_args(arguments)
+    previous = signal.signal(signal.SIGTERM, _stop)
+    try:
+        folder = prepare(options.name, options.data_dir, options.manual_dir)
+    except UserError as error:
+        print(f"prepare: {error}", file=sys.stderr)
+        return _MISTAKE
+    except KeyboardInterrupt:
+        print("\nprepare: stopped; give the same command again to continue.", file=sys.stderr)
+        return _START_AGAIN
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    _report(options.name, folder, options.data_dir)
+    return 0
+
+
+def _stop(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _report(name: str, folder: Path, data_dir: str | None) -> None:
+    """Says what is where, and how to train on it."""
+    splits = tfds.builder_from_directory(folder).info.splits
+    counts = ", ".join(f"{split} {info.num_examples:,}" for split, info in splits.items())
+    print(f"{name} is prepared in {folder} (images: {counts}).")
+    command = f"python -m {_RECIPES.get(name) or _RECIPES['imagenet2012']}"
+    if name not in _RECIPES:
+        command += f" --config.data.source={name}"
+    if data_dir is not None:
+        command += f" --config.data.data_dir={data_dir}"
+    print(f"Train on it: {command}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
