@@ -261,13 +261,15 @@ def _help(
         if "." not in field.name:
             _add(section, field)
     for group in groups:
-        shorthand = getattr(group.type, "shorthand", None)
-        also = f" --config.{group.name}=VALUE sets {group.name}.{shorthand}." if shorthand else ""
-        section = parser.add_argument_group(group.name, _literal(group.help + also))
+        section = parser.add_argument_group(group.name, _literal(group.help))
         for field in fields_of(group.default):
             _add(section, field._replace(name=f"{group.name}.{field.name}"))
     width = shutil.get_terminal_size().columns - 2
-    about = "\n".join(textwrap.fill(line, width) for line in description.strip().splitlines())
+    # Indented paragraphs are commands, and stay as they are.
+    about = "\n\n".join(
+        paragraph if paragraph.startswith(" ") else textwrap.fill(paragraph, width)
+        for paragraph in description.strip().split("\n\n")
+    )
     usage = f"usage: {program} [--config=PRESET or FILE.py] [--config.FIELD=VALUE ...]"
     return f"{usage}\n\n{about}\n\n{parser.format_help()}"
 

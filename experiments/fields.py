@@ -132,5 +132,5 @@ def _meanings(cls: type) -> dict[str, str]:
         section = textwrap.dedent(indented[1]) if indented else ""
         for entry in re.split(r"^(?=\w)", section, flags=re.MULTILINE):
             name, _, meaning = entry.partition(":")
-            meanings[name] = " ".join(meaning.split())
+            meanings[name] = " ".join(meaning.replace("`", "").split())
     return meanings

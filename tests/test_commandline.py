@@ -49,7 +49,7 @@ class ParallelConfig:
     """The devices.
 
     Attributes:
-      mode: how steps are compiled.
+      mode: how ``steps`` are `compiled`.
       devices: how many; None for all.
 
     Not an attribute: this paragraph.
@@ -291,7 +291,7 @@ def help_text(capsys, *argv: str, summaries: dict[str, str] | None = None) -> st
             presets=PRESETS,
             default="a",
             program="python -m prog",
-            description="Trains a network.\n\n    indented --config=a",
+            description="Trains a\nnetwork.\n\n    prog --config=a\n    prog\n",
             summaries=summaries,
         )
     assert left.value.code == 0
@@ -302,7 +302,7 @@ def test_help_lists_everything(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     text = help_text(capsys, "--help", summaries={"a": "VGG A", "d": "VGG D, 100 %"})
     assert max(map(len, text.splitlines())) <= 80
-    assert "\n    indented --config=a\n" in text
+    assert "\n\nTrains a network.\n\n    prog --config=a\n    prog\n\n" in text
     flat = " ".join(text.split())
     for field in fields_of(Experiment):
         assert f"--config.{field.name} " in flat
@@ -314,7 +314,7 @@ def test_help_lists_everything(capsys, monkeypatch):
         "of the first step: 100 % of it. [a number; default 0.01]",
         "[a number or None; default None]",
         "[a list of whole numbers; default 4096,4096]",
-        "parallel: the devices. --config.parallel=VALUE sets parallel.mode.",
+        "parallel: the devices. --config.parallel.mode how steps",
         "begin anew. [one of True, False; default False]",
     ):
         assert part in flat, part

@@ -13,7 +13,6 @@ class Progress:
     Args:
       total: the images in all.
       description: what is being done, such as ``'training'``.
-      unit: what is counted, in the singular.
       initial: the images done in an earlier part of the run.
       per_epoch: images in an epoch, to show the epoch; None shows none.
       enabled: False makes every method do nothing, for all processes but one.
@@ -27,7 +26,6 @@ class Progress:
         *,
         total: int,
         description: str,
-        unit: str = "image",
         initial: int = 0,
         per_epoch: int | None = None,
         enabled: bool = True,
@@ -36,7 +34,7 @@ class Progress:
     ) -> None:
         self._stream = stream or sys.stderr
         self._total, self._done, self._per_epoch = total, initial, per_epoch
-        self._description, self._unit, self._every = description, unit, every
+        self._description, self._every = description, every
         self._enabled = enabled
         self._values: dict[str, float] = {}
         self._last_line = (time.monotonic(), initial)
@@ -46,7 +44,7 @@ class Progress:
                 total=total,
                 initial=initial,
                 desc=description,
-                unit=f" {unit}s",
+                unit=" images",
                 unit_scale=True,
                 file=self._stream,
                 leave=None,
@@ -101,8 +99,8 @@ class Progress:
         self._last_line = (now, self._done)
         left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
         parts = [
-            f"{self._done:,} of {self._total:,} {self._unit}s",
-            f"{rate:,.4g} {self._unit}s/s",
+            f"{self._done:,} of {self._total:,} images",
+            f"{rate:,.4g} images/s",
             self._details(),
             f"{left} left",
         ]
