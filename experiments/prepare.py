@@ -31,6 +31,8 @@ _RECIPES = {
     "stl10": "experiments.vgg_stl10",
 }
 
+_IMAGENET = "train 1,281,167, validation 50,000"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepares what the command line asks for.
@@ -74,6 +76,8 @@ def _report(name: str, folder: Path, data_dir: str | None) -> None:
     splits = tfds.builder_from_directory(folder).info.splits
     counts = ", ".join(f"{split} {info.num_examples:,}" for split, info in splits.items())
     print(f"{name} is prepared in {folder} (images: {counts}).")
+    if name == "imagenet2012" and counts != _IMAGENET:
+        print(f"This is a part of ILSVRC-2012, which has {_IMAGENET}.")
     command = f"python -m {_RECIPES.get(name) or _RECIPES['imagenet2012']}"
     if name not in _RECIPES:
         command += f" --config.data.source={name}"

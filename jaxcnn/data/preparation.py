@@ -10,6 +10,7 @@ import functools
 import glob
 import io
 import itertools
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,16 +125,17 @@ def _sentences(name: str) -> Iterator[None]:
 def _check_network(builder: Any, root: Path, manual: Path | None) -> None:
     """Refuses to start where no file is at hand and the first one's host cannot be reached."""
     downloads = (root / "downloads", root / "downloads" / builder.name)
-    for url, info in builder.url_infos.items():
+    files = builder.url_infos or {}
+    for url, info in files.items():
         if manual is not None and info.filename and (manual / info.filename).exists():
             return
         if any((folder / get_dl_fname(url, info.checksum)).exists() for folder in downloads):
             return
-    for url in itertools.islice(builder.url_infos, 1):
+    for url in itertools.islice(files, 1):
         try:
             requests.head(url, timeout=_PROBE_SECONDS)
         except requests.RequestException as error:
-            names = sorted({info.filename for info in builder.url_infos.values()} - {None})
+            names = sorted({info.filename for info in files.values()} - {None})
             raise UserError(
                 f"{builder.name} is made from {', '.join(names)}, and {url.rpartition('/')[0]} "
                 "cannot be reached; download by other means what of these it needs, and give the "
@@ -144,12 +146,15 @@ def _check_network(builder: Any, root: Path, manual: Path | None) -> None:
 @contextlib.contextmanager
 def _few_retries() -> Iterator[None]:
     """Has a download fail in seconds where TFDS, without a network, would try for ten minutes."""
-    retries = downloader.MAX_RETRIES
+    retries, log = downloader.MAX_RETRIES, logging.getLogger("urllib3")
+    level = log.level
     downloader.MAX_RETRIES = 3
+    log.setLevel(logging.ERROR)  # what fails in the end is said once
     try:
         yield
     finally:
         downloader.MAX_RETRIES = retries
+        log.setLevel(level)
 
 
 @contextlib.contextmanager
