@@ -28,7 +28,9 @@ _MISTAKE, _START_AGAIN = 2, 75  # exit codes
 _RECIPES = {
     "digits": "experiments.vgg_imagenet --config=digits",
     "imagenet2012": "experiments.vgg_imagenet --config=d",
-    "stl10": "experiments.vgg_stl10",
+    "stl10": "experiments.vgg_stl10 --config=average",
+    "cifar10": "experiments.vgg_cifar10 --config=vgg16_bn",
+    "mnist": "experiments.vgg_mnist --config=vgg11_bn",
 }
 
 _IMAGENET = "train 1,281,167, validation 50,000"

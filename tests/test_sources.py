@@ -257,7 +257,9 @@ def test_other_formats_and_damage(data_dir):
     with pytest.raises(UserError, match=f"example 1437 cannot be read from {shard} "):
         source[1437]
     shard.unlink()
-    assert f"{shard} and 0 other files of digits are missing" in error("digits", "train", data_dir)
+    assert f"1 of the 1 files of digits are missing, such as {shard};" in error(
+        "digits", "train", data_dir
+    )
 
     (folder / "features.json").unlink()
     assert f"{folder} cannot be read as a data set of TFDS" in error("digits", "test", data_dir)

@@ -13,6 +13,7 @@ goes on with the files that are missing.
 import concurrent.futures
 import contextlib
 import fcntl
+import io
 import itertools
 import json
 import os
@@ -30,11 +31,10 @@ from tqdm import tqdm
 
 from jaxcnn.data.imagenet_tars import find_tars, index_tar
 from jaxcnn.errors import UserError
+from jaxcnn.files import write_atomically
 
 _READING_THREADS = 8  # images are read where they lie in the tar, in the shuffled order
 _SPARE_BYTES = 1 << 30  # room to leave on the disk
-_TARS = "tars.json"  # which tars the unfinished folder is made from
-_WORKING_FILES = (_TARS, "train.index.npy", "validation.index.npy")
 
 
 def prepare_imagenet(
@@ -80,8 +80,9 @@ def prepare_imagenet(
             builder.info.set_splits(tfds.core.splits.SplitDict(splits))
             builder.info.write_to_directory(unfinished)
             os.rename(unfinished, folder)
-            for name in _WORKING_FILES:
-                (folder / name).unlink()
+            for name in ("tars.json", "*.index.npy", ".*.tmp"):
+                for path in folder.glob(name):
+                    path.unlink()
     except OSError as error:
         raise _unwritable(error.filename or unfinished, error.strerror or str(error)) from error
     return folder
@@ -115,12 +116,12 @@ def _forget_other_tars(
             "shards": None if shards is None else dict(shards),
         }
     )
-    record = folder / _TARS
+    record = folder / "tars.json"
     if record.exists() and record.read_text() == origin:
         return
     for path in folder.iterdir():
         path.unlink()
-    record.write_text(origin)
+    write_atomically(record, origin)
 
 
 def _index(folder: Path, tar: Path, split: str, class_names: Sequence[str]) -> np.ndarray:
@@ -134,10 +135,9 @@ def _index(folder: Path, tar: Path, split: str, class_names: Sequence[str]) -> n
         range(len(images)), key=[hasher.hash_key(each) for each in images["name"]].__getitem__
     )
     images = images[order]
-    part = folder / "index.part"
-    with part.open("wb") as file:
-        np.save(file, images)
-    os.rename(part, path)
+    content = io.BytesIO()
+    np.save(content, images)
+    write_atomically(path, content.getvalue())
     return images
 
 
@@ -197,7 +197,10 @@ def _write_split(tar: Path, images: np.ndarray, plan: _Plan, features: Any) -> A
 
         def read(image: tuple[bytes, int, int, int]) -> bytes:
             _, _, offset, size = image
-            data = os.pread(file.fileno(), size, offset)
+            try:
+                data = os.pread(file.fileno(), size, offset)
+            except OSError as error:
+                raise UserError(f"{tar} cannot be read ({error.strerror}).") from error
             if len(data) != size:
                 raise UserError(f"{tar} has become shorter while it was read; get the file again.")
             return data

@@ -237,8 +237,8 @@ def _file_instructions(name: str, split: str, info: Any, folder: Path) -> Sequen
     missing = [each.filename for each in instructions if each.basename() not in there]
     if missing:
         raise UserError(
-            f"{missing[0]} and {len(missing) - 1} other files of {name} are missing; "
-            "copy or prepare the data set again."
+            f"{len(missing)} of the {len(instructions)} files of {name} are missing, "
+            f"such as {missing[0]}; copy or prepare the data set again."
         )
     return instructions
 

@@ -10,10 +10,10 @@ kept in the user's cache folder, never beside the data, which may be read-only o
 import bisect
 import concurrent.futures
 import hashlib
+import io
 import itertools
 import os
 import struct
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from jaxcnn.data.cache import cache_folder
 from jaxcnn.errors import UserError
+from jaxcnn.files import write_atomically
 
 _HEADER = struct.Struct("<QI")
 _FOOTER_BYTES = 4
@@ -113,9 +114,9 @@ def _cached_index(path: str, folder: Path) -> np.ndarray:
         return np.load(cached)
     except (OSError, ValueError, EOFError):  # not made yet, or not to be trusted
         index = _index(path, status.st_size)
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        np.save(file, index)
-    os.replace(file.name, cached)
+    content = io.BytesIO()
+    np.save(content, index)
+    write_atomically(cached, content.getvalue())
     return index
 
 
