@@ -210,6 +210,35 @@ def test_leaving_early_ends_workers_and_threads():
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize("broken", [(), (30,)])
+def test_nothing_is_left_behind_at_exit(tmp_path, broken):
+    """Python would complain of what is left in shared memory, after the program's last word."""
+    script = tmp_path / "main.py"
+    script.write_text(
+        f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_pipeline import CONFIG, Pictures, UserError, dataclasses, iterate, train_batches
+
+if __name__ == "__main__":
+    config = dataclasses.replace(CONFIG, workers=2)
+    try:
+        with iterate(train_batches(Pictures(50, broken={broken})), 0, 6, config) as stream:
+            print(len(list(stream)))
+    except UserError as error:
+        sys.exit(error.args[0])
+"""
+    )
+    command = [sys.executable, script, os.path.dirname(__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if broken:
+        assert done.returncode == 1
+        assert done.stderr.startswith("'picture 30' is not an image")
+        assert done.stderr.count("\n") == 1
+    else:
+        assert (done.stdout, done.stderr) == ("6\n", "")
+
+
 def test_an_empty_stretch_has_no_batches():
     with iterate(train_batches(), 5, 5, CONFIG) as stream:
         assert list(stream) == []

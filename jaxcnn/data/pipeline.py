@@ -7,19 +7,15 @@ are, and however many processes share the global batch, the bits of it are the s
 
 import contextlib
 import dataclasses
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import grain
 import numpy as np
-from absl import flags
 
 from jaxcnn.data.crops import AugmentConfig, View, eval_view, train_view
 from jaxcnn.data.decode import decode
+from jaxcnn.data.prefetch import Batches, read_ahead
 from jaxcnn.data.sources import Source
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.randomness import Purpose, host_generator
@@ -86,12 +82,6 @@ class DataConfig:
             raise unknown_name("data.normalization", self.normalization, get_args(Normalization))
         if self.on_error not in ("stop", "skip"):
             raise unknown_name("data.on_error", self.on_error, ("stop", "skip"))
-
-
-class Batches(Protocol):
-    """Random access to batches by their number."""
-
-    def __getitem__(self, number: int) -> Batch: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -244,72 +234,19 @@ def shuffled(positions: Sequence[int], count: int, seed: int, epoch: int) -> lis
     ]
 
 
-@contextlib.contextmanager
 def iterate(
     batches: Batches, start: int, stop: int, config: DataConfig
-) -> Iterator[Iterator[Batch]]:
-    """Reads the batches from number `start` to before `stop`, in order and ahead of time.
+) -> contextlib.AbstractContextManager[Iterator[Batch]]:
+    """Reads the batches from number `start` to before `stop` ahead of time, as configured.
 
-    Used as ``with iterate(batches, 0, 100, config) as stream: for batch in stream: ...``. Leaving
-    it stops the threads and ends the worker processes, whether or not the stream was read to its
-    end. What a batch raises comes out of the stream where that batch would have. Worker processes
-    need `batches` to be picklable and the main module to have its
-    ``if __name__ == '__main__'`` guard.
+    Used as ``with iterate(batches, 0, 100, config) as stream: for batch in stream: ...``; see
+    `jaxcnn.data.prefetch.read_ahead`.
     """
-    if start >= stop:
-        yield iter(())
-        return
-    processes = max(1, config.workers)
-    threads = -(-config.threads // processes)
-    dataset = grain.MapDataset.source(_Stretch(batches, start, stop)).to_iter_dataset(
-        grain.ReadOptions(
-            num_threads=threads,
-            prefetch_buffer_size=max(threads, -(-config.prefetch // processes)),
-        )
+    return read_ahead(
+        batches,
+        start,
+        stop,
+        workers=config.workers,
+        threads=config.threads,
+        prefetch=config.prefetch,
     )
-    if config.workers:
-        if not flags.FLAGS.is_parsed():  # Grain hands absl's flags on to its workers
-            flags.FLAGS(["jaxcnn"], known_only=True)
-        dataset = dataset.mp_prefetch(
-            grain.multiprocessing.MultiprocessingOptions(num_workers=config.workers),
-            worker_init_fn=_start_worker,
-        )
-    iterator = iter(dataset)
-    try:
-        yield iterator
-    finally:
-        iterator.close()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stretch:
-    """A stretch of batches as a data source of Grain's."""
-
-    batches: Batches
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __getitem__(self, position: int) -> Batch:
-        return self.batches[self.start + position]
-
-
-def _start_worker(index: int, count: int) -> None:
-    """Ties a worker process to the main one: it ends with it, and at no signal of its own.
-
-    Ctrl-C and a scheduler's SIGTERM go to the whole group; the main process answers them, and may
-    want a few batches more. One that is killed outright can end nobody, so its workers watch it.
-    """
-    del index, count
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
