@@ -168,11 +168,28 @@ def test_a_decompression_bomb_is_refused_from_its_header():
         decode(data, 3, name="bomb.png")
 
 
+def with_damaged_exif():
+    """A JPEG whose EXIF data, where its resolution should be, end too early."""
+    exif = Image.Exif()
+    exif[0x011A] = 72.0
+    data = encode(picture(), "JPEG", exif=exif.tobytes()[:20])
+    start = data.index(b"\xff\xe0")  # APP0, where the resolution would be found first
+    end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    return data[:start] + data[end:]
+
+
+@pytest.mark.filterwarnings("always")
+def test_damaged_exif_data_are_something_pillow_warns_of():
+    with pytest.warns(UserWarning, match="Corrupt EXIF data"):
+        decode(with_damaged_exif(), 3)
+
+
 def test_damaged_images_leave_the_terminal_alone():
     """libjpeg and libpng write to the file descriptor of stderr, which only a process can show."""
     program = """
 import random
-from test_decode import decode, encode, picture, UserError
+from test_decode import decode, encode, picture, with_damaged_exif, UserError
+decode(with_damaged_exif(), 3)
 refused = 0
 for form in ("JPEG", "PNG"):
     whole = encode(picture(), form)
