@@ -24,9 +24,9 @@ def one_device():
 def assert_same_training(ours, reference):
     state, losses, masks = ours
     expected, expected_losses, expected_masks = reference
-    # Batch normalisation makes the convolutions' biases irrelevant, and Adam would amplify what
-    # rounding leaves of their gradients: the optimizer of this training is momentum.
-    chex.assert_trees_all_close(state, expected, atol=1e-5, rtol=0)
+    # Running variances are of the size of 1 to 100, so that they are compared relatively.
+    for name, rtol in (("params", 0), ("opt_state", 0), ("batch_stats", 1e-5)):
+        chex.assert_trees_all_close(state[name], expected[name], atol=1e-5, rtol=rtol)
     np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
     np.testing.assert_array_equal(masks, expected_masks)
 
@@ -42,13 +42,16 @@ def test_two_runs_of_a_kind_agree_to_the_bit(mode):
     chex.assert_trees_all_equal(train(layout, steps=5), train(layout, steps=5))
 
 
-def test_the_comparison_can_fail(one_device):
-    other = train(make_layout(ParallelConfig(devices=1)), seed=1)
+def test_the_comparison_has_power(one_device):
+    """What is forgotten most easily under pmap: statistics and masks of the device's own share."""
+    own_share = train(make_layout(ParallelConfig(mode="pmap")), axis_name=None)
     with pytest.raises(AssertionError):
-        assert_same_training(other, one_device)
+        assert_same_training(own_share, one_device)
+    difference = jax.tree.map(lambda a, b: abs(a - b).max(), own_share[0], one_device[0])
+    assert max(jax.tree.leaves(difference["params"])) > 1e-4
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.full)])
 def test_two_processes_of_four_devices_train_as_one(mode, one_device, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -67,13 +70,12 @@ def test_two_processes_of_four_devices_train_as_one(mode, one_device, tmp_path):
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-    leaves, losses, masks = one_device
-    expected = jax.tree.leaves(leaves)
+    leaves, structure = jax.tree.flatten(one_device[0])
     indices = []
     for i in range(2):
         with np.load(tmp_path / f"{i}.npz") as saved:
-            ours = [saved[f"leaf{k}"] for k in range(len(expected))]
-            assert_same_training((ours, saved["losses"], saved["masks"]), (expected, losses, masks))
+            state = structure.unflatten(saved[f"leaf{k}"] for k in range(len(leaves)))
+            assert_same_training((state, saved["losses"], saved["masks"]), one_device)
             indices.append(saved["indices"])
     whole = np.concatenate(indices, axis=1)
     np.testing.assert_array_equal(whole, [global_batch(s)["index"] for s in range(STEPS)])
