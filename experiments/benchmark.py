@@ -30,10 +30,10 @@ from experiments import report
 from experiments.commandline import run_main
 from jaxcnn import models
 from jaxcnn.errors import UserError
+from jaxcnn.files import write_atomically
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.randomness import Purpose, host_generator
 from jaxcnn.training.devices import Layout, ParallelConfig, make_layout
-from jaxcnn.files import write_atomically
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
 from jaxcnn.training.steps import create_state, make_eval_step, make_train_step
@@ -114,6 +114,7 @@ def compile_step(arguments: argparse.Namespace, layout: Layout) -> Compiled:
         del indices, step
         return normalise(images)
 
+    inputs: tuple[Any, ...]
     if arguments.mode == "train":
         step = make_train_step(
             model,

@@ -1,7 +1,6 @@
 """The whole configuration of a run, composed of the parts that each piece of the code owns."""
 
 import dataclasses
-import inspect
 from typing import Literal
 
 from experiments.network import ModelConfig
@@ -71,10 +70,18 @@ class Experiment:
         """Raises a UserError for a value, or a combination of values, that cannot work."""
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed={self.seed} must be at least 0 and below 2**31.")
-        for field in dataclasses.fields(self):
-            group = getattr(self, field.name)
-            if dataclasses.is_dataclass(group) and inspect.ismethod(getattr(group, "check", None)):
-                group.check()
+        for group in (
+            self.model,
+            self.data,
+            self.augment,
+            self.optimizer,
+            self.schedule,
+            self.train,
+            self.eval,
+            self.checkpoint,
+            self.parallel,
+        ):
+            group.check()
         self.augment.check_crop(self.data.image_size)
         if self.schedule.warmup_epochs >= self.train.epochs:
             raise UserError(

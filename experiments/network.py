@@ -45,7 +45,11 @@ class ModelConfig:
 
     def check(self) -> None:
         """Raises a UserError for a model or a field that does not exist."""
-        make_model(self, num_classes=self.num_classes or 2)
+        for name in ("num_classes", "width", "pooled_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"model.{name}={value} must be 1 or more.")
+        make_model(self, num_classes=1)
         try:
             re.compile(self.initialize_layers)
         except re.error as error:
@@ -64,8 +68,13 @@ def make_model(config: ModelConfig, *, num_classes: int, axis_name: str | None =
       axis_name: the axis of pmap; None under jit.
 
     Raises:
-      UserError: there is no such model or field.
+      UserError: there is no such model or field, or it has fewer classes than the data.
     """
+    if config.num_classes is not None and config.num_classes < num_classes:
+        raise UserError(
+            f"model.num_classes={config.num_classes} is fewer than the {num_classes} classes of "
+            "the data; leave it out, or give at least that many."
+        )
     optional = ("width", "hidden", "pooled_size", "dropout", "initialization")
     given = {name: getattr(config, name) for name in optional}
     return models.create_model(

@@ -22,17 +22,17 @@ from jaxcnn.data.pipeline import EvalBatches, TrainBatches, iterate
 from jaxcnn.data.sources import Source, open_source
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
 from jaxcnn.errors import UserError
+from jaxcnn.files import write_atomically
 from jaxcnn.inspection.pictures import draw_batch, draw_curves
 from jaxcnn.preprocessing import ColorShift, Preprocessing, preprocess
+from jaxcnn.progress import Progress
 from jaxcnn.randomness import Purpose, device_key, example_keys
 from jaxcnn.training.checkpoints import Checkpoints, read_parameters
 from jaxcnn.training.devices import Layout, connect_processes, make_layout
-from jaxcnn.files import write_atomically
 from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.loop import Trainer, evaluate
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.optimizers import make_optimizer
-from jaxcnn.training.progress import Progress
 from jaxcnn.training.records import Records, read_metrics, write_result
 from jaxcnn.training.schedules import make_schedule
 from jaxcnn.training.steps import Prepare, TrainState, create_state, make_eval_step, make_train_step
@@ -49,12 +49,14 @@ class Recipe:
       name: as in ``python -m experiments.NAME``.
       description: what ``--help`` begins with.
       presets: configurations by name.
+      summaries: what each preset is, in a few words.
       default: the preset used without ``--config``.
     """
 
     name: str
     description: str
     presets: Mapping[str, Experiment]
+    summaries: Mapping[str, str]
     default: str
 
 
@@ -71,6 +73,7 @@ def main(recipe: Recipe, argv: Sequence[str] | None = None) -> int:
             default=recipe.default,
             program=f"python -m experiments.{recipe.name}",
             description=recipe.description,
+            summaries=recipe.summaries,
         )
         return run(config, recipe.name, preset)
 
@@ -138,7 +141,11 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
         return AGAIN
     if primary:
         result["seconds"] = round(time.monotonic() - started, 1)
-        draw_curves(read_metrics(workdir.path / "metrics.jsonl"), workdir.path / "curves.png")
+        draw_curves(
+            read_metrics(workdir.path / "metrics.jsonl"),
+            workdir.path / "curves.png",
+            title=f"{recipe} {preset}",
+        )
         write_result(workdir.path, result)
         print(report.text(result, workdir.path))
     return 0
@@ -156,9 +163,7 @@ def _train(
     """Trains from the newest checkpoint, or from the start, and gives the result."""
     primary = jax.process_index() == 0
     steps_per_epoch = data.train_batches.steps_per_epoch
-    preprocessing = Preprocessing.named(
-        config.data.normalization, data.image_shape[-1], statistics
-    )
+    preprocessing = Preprocessing.named(config.data.normalization, data.image_shape[-1], statistics)
     train_step = make_train_step(
         model,
         make_optimizer(config.optimizer),
@@ -250,12 +255,12 @@ def _train(
 
 def _set_up_jax() -> None:
     """What every run relies on in jax, before the first device is touched."""
-    if not jax.config.jax_threefry_partitionable:
+    if not jax.config.read("jax_threefry_partitionable"):
         raise UserError(
             "jax_threefry_partitionable is off, so random numbers would depend on the number of "
             "devices; unset JAX_THREEFRY_PARTITIONABLE."
         )
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.read("jax_compilation_cache_dir") is None:
         cache = platformdirs.user_cache_path("jaxcnn") / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
@@ -274,20 +279,23 @@ def _open_data(config: Experiment, layout: Layout) -> Data:
         open_source(config.data.source, split, data_dir=config.data.data_dir)
         for split in (config.data.train_split, config.data.eval_split)
     ]
-    process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    views = {"config": config.data, "augment": config.augment}
+    views: dict[str, Any] = {
+        "config": config.data,
+        "augment": config.augment,
+        "process_index": jax.process_index(),
+        "process_count": jax.process_count(),
+    }
     train, held_out = sources
     size = config.data.image_size
     return Data(
         train=train,
-        train_batches=TrainBatches(train, **views, batch_size=batch, seed=config.seed, **process),
+        train_batches=TrainBatches(train, batch_size=batch, seed=config.seed, **views),
         eval=held_out,
         eval_batches=EvalBatches(
             held_out,
-            **views,
             # Rounded up to whole rows for every device; padding is not counted.
             batch_size=config.eval.batch_size + -config.eval.batch_size % devices,
-            **process,
+            **views,
         ),
         image_shape=(size, size, config.data.channels or train.channels),
     )
@@ -325,9 +333,7 @@ def _statistics(config: Experiment, source: Source, *, show: bool) -> Statistics
         return None
     if source.name == "imagenet2012" and (config.data.channels or source.channels) == 3:
         return IMAGENET_STATISTICS
-    return compute_statistics(
-        source, config=config.data, augment=config.augment, progress=show
-    )
+    return compute_statistics(source, config=config.data, augment=config.augment, progress=show)
 
 
 def _prepare(
@@ -339,9 +345,7 @@ def _prepare(
     if config is None or statistics is None or not config.augment.color_shift:
         return lambda images, indices, step: preprocess(images, preprocessing=preprocessing)
     seed = config.seed
-    shift = ColorShift(
-        config.augment.color_shift, statistics.eigenvalues, statistics.eigenvectors
-    )
+    shift = ColorShift(config.augment.color_shift, statistics.eigenvalues, statistics.eigenvectors)
 
     def prepare(images: jax.Array, indices: jax.Array, step: jax.Array) -> jax.Array:
         keys = example_keys(device_key(seed, Purpose.COLOR_SHIFT, step), indices)
@@ -374,6 +378,8 @@ def _restore(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bo
 def _write_inputs(path: Path, data: Data, statistics: Statistics | None) -> None:
     """What the network will see: the statistics of the data, and a picture of the first batch."""
     if statistics is not None:
-        write_atomically(path / "statistics.json", json.dumps(statistics.to_json(), indent=2) + "\n")
+        write_atomically(
+            path / "statistics.json", json.dumps(statistics.to_json(), indent=2) + "\n"
+        )
     first = data.train_batches[0]
     draw_batch(first["image"], first["label"], data.train.class_names, path / "batch.png")

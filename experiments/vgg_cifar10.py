@@ -43,15 +43,18 @@ DIGITS = replace(
     train=TrainConfig(epochs=12, batch_size=64, log_every=10),
 )
 
+NETWORKS = ("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
+
 RECIPE = Recipe(
     name="vgg_cifar10",
     description=__doc__,
     presets={
-        **{
-            name: replace(CIFAR10, model=replace(CIFAR10.model, name=name))
-            for name in ("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
-        },
+        **{name: replace(CIFAR10, model=replace(CIFAR10.model, name=name)) for name in NETWORKS},
         "digits": DIGITS,
+    },
+    summaries={
+        **{name: f"{name}, momentum, cosine schedule, 200 epochs" for name in NETWORKS},
+        "digits": "vgg11_bn on the embedded digits, width 16, 12 epochs",
     },
     default="vgg16_bn",
 )

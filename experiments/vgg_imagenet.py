@@ -24,7 +24,6 @@ Initialisation: Glorot, as the paper recommends in its note after submission. Th
 from a trained A: the presets `b_from_a` to `e_from_a`.
 """
 
-import dataclasses
 import sys
 from dataclasses import replace
 
@@ -71,37 +70,6 @@ def _of(experiment: Experiment, **model: object) -> Experiment:
     return replace(experiment, model=replace(experiment.model, **model))  # type: ignore[arg-type]
 
 
-def _presets() -> dict[str, Experiment]:
-    presets = {"digits": DIGITS}
-    at_384 = replace(
-        PAPER,
-        augment=replace(PAPER.augment, scale_min=384, scale_max=384),
-        optimizer=replace(PAPER.optimizer, learning_rate=1e-3),
-    )
-    jittered = replace(at_384, augment=replace(PAPER.augment, scale_min=256, scale_max=512))
-    for column, name in COLUMNS.items():
-        presets[column] = _of(PAPER, name=name)
-        if column != "a_lrn":
-            presets[f"{column}_bn"] = _of(PAPER, name=f"{name}_bn", initialization="he")
-        if column in "bcde":
-            presets[f"{column}_from_a"] = _of(
-                PAPER,
-                name=name,
-                initialization="paper",
-                initialize_from="runs/vgg_imagenet/a",
-                # A's first four convolutions and its fully connected layers (section 3.1).
-                initialize_layers="conv1_1|conv2_1|conv3_[12]|fc[67]|logits",
-            )
-        if column in "cde":
-            presets[f"{column}_384"] = _of(
-                at_384, name=name, initialize_from=f"runs/vgg_imagenet/{column}"
-            )
-            presets[f"{column}_jitter"] = _of(
-                jittered, name=name, initialize_from=f"runs/vgg_imagenet/{column}_384"
-            )
-    return presets
-
-
 # The paper's A in a narrow form on 32x32 digits. It differs from the paper in width (16), head (one
 # position and 128 units), initialisation (He), dropout (0.2), optimizer (Adam, cosine), batch
 # (64) and augmentation (shifts of up to 2 pixels, no flip, no colour): 1,437 images are few.
@@ -116,7 +84,55 @@ DIGITS = Experiment(
     train=TrainConfig(epochs=30, batch_size=64, log_every=10),
 )
 
-RECIPE = Recipe(name="vgg_imagenet", description=__doc__, presets=_presets(), default="digits")
+
+def _presets() -> dict[str, tuple[Experiment, str]]:
+    """Every preset, with what it is in a few words."""
+    at_384 = replace(
+        PAPER,
+        augment=replace(PAPER.augment, scale_min=384, scale_max=384),
+        optimizer=replace(PAPER.optimizer, learning_rate=1e-3),
+    )
+    jittered = replace(at_384, augment=replace(PAPER.augment, scale_min=256, scale_max=512))
+    presets = {"digits": (DIGITS, "A on the embedded digits, narrow, minutes on 2 cores")}
+    for preset, name in COLUMNS.items():
+        column = preset.upper().replace("_", "-")
+        presets[preset] = (_of(PAPER, name=name), f"{column}, the paper's recipe at S = 256")
+        if preset != "a_lrn":
+            presets[f"{preset}_bn"] = (
+                _of(PAPER, name=f"{name}_bn", initialization="he"),
+                f"{column} with BatchNorm, the same recipe",
+            )
+        if preset in "bcde":
+            presets[f"{preset}_from_a"] = (
+                _of(
+                    PAPER,
+                    name=name,
+                    initialization="paper",
+                    initialize_from="runs/vgg_imagenet/a",
+                    # A's first four convolutions, its fully connected layers (section 3.1).
+                    initialize_layers="conv1_1|conv2_1|conv3_[12]|fc[67]|logits",
+                ),
+                f"{column} started from a trained A",
+            )
+        if preset in "cde":
+            presets[f"{preset}_384"] = (
+                _of(at_384, name=name, initialize_from=f"runs/vgg_imagenet/{preset}"),
+                f"{column} at S = 384, started from `{preset}`, rate 1e-3",
+            )
+            presets[f"{preset}_jitter"] = (
+                _of(jittered, name=name, initialize_from=f"runs/vgg_imagenet/{preset}_384"),
+                f"{column} at S in [256; 512], fine-tuned from `{preset}_384`",
+            )
+    return presets
+
+
+RECIPE = Recipe(
+    name="vgg_imagenet",
+    description=__doc__,
+    presets={name: preset for name, (preset, _) in _presets().items()},
+    summaries={name: summary for name, (_, summary) in _presets().items()},
+    default="digits",
+)
 
 if __name__ == "__main__":
     sys.exit(main(RECIPE))

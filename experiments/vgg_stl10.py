@@ -78,6 +78,12 @@ RECIPE = Recipe(
         "digits": DIGITS,
         "bn_digits": BATCH_NORM_DIGITS,
     },
+    summaries={
+        "average": "the source's: LeakyReLU, global average pooling, Adam at 1e-5",
+        "bn": "the source's with BatchNorm, batch 4; optimizer and epochs are ours",
+        "digits": "`average` on the embedded digits, width 16",
+        "bn_digits": "`bn` on the embedded digits, width 16",
+    },
     default="average",
 )
 

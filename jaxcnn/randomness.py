@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Purpose(enum.IntEnum):
-    """What a random number is for. The enumeration only grows: a number never changes its meaning."""
+    """What a random number is for; the enumeration only grows, no number changes its meaning."""
 
     INITIALIZATION = 0
     DROPOUT = 1

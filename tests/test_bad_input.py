@@ -19,6 +19,7 @@ QUICK = (
     "--config.model.width=4",
     "--config.model.hidden=8",
     "--config.train.epochs=1",
+    "--config.schedule.warmup_epochs=0",
     "--config.data.threads=1",
 )
 
@@ -99,6 +100,8 @@ CASES = [
     ("unknown_model", "--config.model.name=vgg15", "'vgg1"),
     ("unknown_initialization", "--config.model.initialization=hee", "'he'"),
     ("dropout_of_one", "--config.model.dropout=1", "dropout"),
+    ("no_classes", "--config.model.num_classes=0", "model.num_classes"),
+    ("no_width", "--config.model.width=0", "model.width"),
     ("too_few_classes", "--config.model.num_classes=3", "model.num_classes"),
     ("layers_no_expression", "--config.model.initialize_layers=[", "model.initialize_layers"),
     ("images_too_small", "--config.data.image_size=16", "32"),
@@ -119,7 +122,7 @@ CASES = [
     ("folder_without_train", "--config.data.source={}/flat", "train"),
     ("folder_without_test", "--config.data.source={}/no_test", "test"),
     ("empty_class_folder", "--config.data.source={}/empty_class", "train/dog"),
-    ("splits_of_other_classes", "--config.data.source={}/other_classes", "wolf"),
+    ("splits_of_other_classes", "--config.data.source={}/other_classes", "dog"),
     (
         "not_an_image",
         "--config.data.source={}/not_an_image --config.train.batch_size=8",
@@ -134,7 +137,11 @@ CASES = [
     ("workdir_below_a_file", "--config.workdir={}/a_file/run", "a_file"),
     ("workdir_not_writable", "--config.workdir=/proc/run", "/proc/run"),
     ("workdir_of_something_else", "--config.workdir={}/full_of_other_things", "full_of_other"),
-    ("workdir_of_another_run", "--config.workdir={}/a_run", "model.name: vgg11"),
+    (
+        "workdir_of_another_run",
+        "--config.workdir={}/a_run",
+        "optimizer.name: paper_momentum -> adam",
+    ),
     ("damaged_workdir", "--config.workdir={}/damaged_run", "config.json"),
     ("nothing_to_start_from", "--config.model.initialize_from={}/empty", "empty"),
 ]

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from jaxcnn.training import progress
-from jaxcnn.training.progress import Progress
+from jaxcnn import progress
+from jaxcnn.progress import Progress
 
 
 class Terminal(io.StringIO):

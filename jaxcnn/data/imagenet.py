@@ -27,11 +27,11 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core import hashing, naming
 from tensorflow_datasets.core.utils import shard_utils
-from tqdm import tqdm
 
 from jaxcnn.data.imagenet_tars import find_tars, index_tar
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
+from jaxcnn.progress import Progress
 
 _READING_THREADS = 8  # images are read where they lie in the tar, in the shuffled order
 _SPARE_BYTES = 1 << 30  # room to leave on the disk
@@ -190,8 +190,8 @@ def _write_split(tar: Path, images: np.ndarray, plan: _Plan, features: Any) -> A
     with (
         tar.open("rb", buffering=0) as file,
         concurrent.futures.ThreadPoolExecutor(_READING_THREADS) as pool,
-        tqdm(
-            None, f"writing {plan.template.split}", len(images), initial=done, unit=" images"
+        Progress(
+            total=len(images), initial=done, description=f"writing {plan.template.split}"
         ) as bar,
     ):
 
@@ -221,13 +221,13 @@ def _write_split(tar: Path, images: np.ndarray, plan: _Plan, features: Any) -> A
     )
 
 
-def _write_file(path: Path, records: Iterable[bytes], bar: tqdm) -> None:
+def _write_file(path: Path, records: Iterable[bytes], bar: Progress) -> None:
     part = path.with_name(path.name + ".part")
     try:
         writer = ArrayRecordWriter(os.fspath(part), "group_size:1")  # one record is read alone
         for record in records:
             writer.write(record)
-            bar.update()
+            bar.advance(1)
         writer.close()
     except RuntimeError as error:  # which array_record makes of an OSError
         raise _unwritable(part, str(error).split(";")[0]) from error

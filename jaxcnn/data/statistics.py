@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.pipeline import DataConfig, EvalBatches, iterate
 from jaxcnn.data.sources import Source
 from jaxcnn.errors import UserError
+from jaxcnn.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +126,7 @@ def compute_statistics(
     total, products = np.zeros(channels, object), np.zeros((channels, channels), object)
     with (
         iterate(batches, 0, len(batches), config) as stream,
-        tqdm(
-            total=len(source), desc="statistics", unit=" images", disable=not progress
-        ) as progress_bar,
+        Progress(total=len(source), description="statistics", enabled=progress) as progress_bar,
     ):
         for batch in stream:
             counted = batch["image"][batch["weight"] > 0]
@@ -141,7 +139,7 @@ def compute_statistics(
             images += len(counted)
             total += sums.sum(axis=0).astype(np.int64).astype(object)
             products += squares.sum(axis=0).astype(np.int64).astype(object)
-            progress_bar.update(int((batch["index"] >= 0).sum()))
+            progress_bar.advance(int((batch["index"] >= 0).sum()))
     if not images:
         raise UserError(
             f"no image of '{source.name}' could be read, so that there is no mean to subtract; "

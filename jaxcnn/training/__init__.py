@@ -1,1 +1,1 @@
-"""State, optimizers, metrics and steps; laying them over devices; checkpoints, records, the loop."""
+"""State, optimizers, metrics, steps; laying them over devices; checkpoints, records, the loop."""

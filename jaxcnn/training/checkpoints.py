@@ -19,6 +19,9 @@ import orbax.checkpoint as ocp
 
 from jaxcnn.errors import UserError
 
+# Orbax logs every file that it looks for; what the user needs to know, we say.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
 FORMAT_VERSION = 1
 _MANIFEST = Path("manifest") / "manifest.json"
 _CHUNK = 1 << 20
@@ -81,6 +84,23 @@ def damage(folder: Path) -> str | None:
     return None
 
 
+def _tree_on_disk(path: Path) -> Any:
+    """The tree of a saved state, with what is known of each array in its place."""
+    with ocp.PyTreeCheckpointer() as reader:
+        return reader.metadata(path).item_metadata.tree
+
+
+def _shapes_on_disk(path: Path) -> dict[str, tuple[int, ...]]:
+    flat = ocp.tree.to_flat_dict(_tree_on_disk(path), sep="/")
+    return {name: leaf.shape for name, leaf in flat.items() if hasattr(leaf, "shape")}
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each array by the name that Orbax saves it under."""
+    flat = ocp.tree.to_flat_dict(ocp.tree.serialize_tree(tree, keep_empty_nodes=True), sep="/")
+    return {name: leaf.shape for name, leaf in flat.items() if hasattr(leaf, "shape")}
+
+
 class Checkpoints:
     """One folder of checkpoints, of which the ``keep`` newest stay.
 
@@ -88,8 +108,6 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
-        # Orbax logs its progress and its retries; what the user needs to know, we say.
-        logging.getLogger("absl").setLevel(logging.ERROR)
         self.folder = folder.resolve()
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -135,8 +153,8 @@ class Checkpoints:
             self._manager.save(step, args=items)
 
     def newest_sound(self) -> tuple[int | None, list[str]]:
-        """The newest step whose checkpoint is whole, and a sentence about each newer damaged one."""
-        complaints = []
+        """The newest step whose checkpoint is whole, and a sentence on each newer damaged one."""
+        complaints: list[str] = []
         for step in reversed(self.steps()):
             wrong = damage(self.folder / str(step))
             if wrong is None:
@@ -160,16 +178,20 @@ class Checkpoints:
         Raises:
           UserError: the checkpoint holds another network's state.
         """
-        try:
-            saved = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"the checkpoint {self.folder / str(step)} holds the state of another network or "
-                "optimizer; give the configuration that it was made with, or another workdir."
-            ) from error
-        return saved["state"]
+        path = self.folder / str(step) / "state"
+        saved, wanted = _shapes_on_disk(path), _shapes(like)
+        for name in sorted(saved.keys() | wanted.keys()):
+            there, here = saved.get(name, "missing"), wanted.get(name, "missing")
+            if there != here:
+                raise UserError(
+                    f"the checkpoint {path.parent} holds the state of another network or optimizer "
+                    f"({name} is {there}, here {here}); give the configuration that it was made "
+                    "with, or another workdir."
+                )
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
+        )
+        return restored["state"]
 
     def drop_after(self, step: int) -> None:
         """Deletes the checkpoints of steps after ``step``."""
@@ -226,9 +248,9 @@ def read_parameters(workdir: Path) -> dict[str, Any]:
         for step in steps:
             if damage(folder / str(step)) is not None:
                 continue
+            path = (folder / str(step) / "state").resolve()
+            tree = _tree_on_disk(path)
             with ocp.PyTreeCheckpointer() as reader:
-                path = (folder / str(step) / "state").resolve()
-                tree = reader.metadata(path).item_metadata.tree
                 as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
                 return reader.restore(path, restore_args=as_numpy)["params"]
     raise UserError(

@@ -69,8 +69,13 @@ class ParallelConfig:
 class Layout(Protocol):
     """How arrays and steps lie on devices."""
 
-    axis_name: str | None
-    devices: tuple[jax.Device, ...]
+    @property
+    def axis_name(self) -> str | None:
+        """The axis that a step sums over by name; None where XLA sees the global batch."""
+
+    @property
+    def devices(self) -> tuple[jax.Device, ...]:
+        """The devices, in process order."""
 
     def replicate(self, tree: Any) -> Any:
         """Puts the same host values on every device."""
@@ -78,9 +83,7 @@ class Layout(Protocol):
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Lays this process's slice of a global batch over its devices."""
 
-    def compile(
-        self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()
-    ) -> Callable[..., Any]:
+    def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
         """Compiles a step whose last argument is a placed batch and whose others are replicated.
 
         What it returns is replicated. The arguments numbered in ``donate`` are given up: their
@@ -116,9 +119,7 @@ class JitLayout:
         sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
         return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
-    def compile(
-        self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()
-    ) -> Callable[..., Any]:
+    def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
         replicated = NamedSharding(self.mesh, PartitionSpec())
         return jax.jit(step, donate_argnums=donate, out_shardings=replicated)
 
@@ -160,9 +161,7 @@ class PmapLayout:
             for k, v in batch.items()
         }
 
-    def compile(
-        self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()
-    ) -> Callable[..., Any]:
+    def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
         return jax.pmap(step, axis_name=AXIS, donate_argnums=donate, devices=self.devices)
 
     def fetch(self, tree: Any) -> Any:

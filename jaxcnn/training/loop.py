@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
@@ -11,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import UserError
+from jaxcnn.progress import Progress
 from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.metrics import ClassSums, means
-from jaxcnn.training.progress import Progress
 from jaxcnn.training.records import Records
 from jaxcnn.training.schedules import ScheduleConfig, observe, reduce_on_plateau
 from jaxcnn.training.steps import TrainState
@@ -116,6 +117,7 @@ class Trainer:
     records: Records
     progress: Progress
     stop: StopRequest
+    _recorded: tuple[int, float] = (0, 0.0)  # the step and the time of the last record
 
     def run(self, state: TrainState) -> tuple[TrainState, ClassSums]:
         """Trains from ``state`` to the end.
@@ -128,6 +130,7 @@ class Trainer:
           UserError: the loss is not a number any more, or nothing can be written.
         """
         step = int(self.layout.fetch(state.step))
+        self._recorded = (step, time.monotonic())
         last = self.config.epochs * self.steps_per_epoch
         evaluation: ClassSums | None = None
         with self.batches(step, last) as batches:
@@ -135,6 +138,7 @@ class Trainer:
                 if step and step % self.steps_per_epoch == 0:
                     state, finished = self._finish_epoch(state, step)
                     evaluation = finished or evaluation
+                    self._recorded = (step, time.monotonic())  # evaluating is not training
                     if step == last or self._exhausted(state):
                         break
                 if self.stop.reached():
@@ -171,7 +175,8 @@ class Trainer:
         if self.schedule.kind == "plateau":
             plateau = reduce_on_plateau(plateau, watched, self.schedule)
         stopping = observe(stopping, watched)
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             evaluated=self.layout.replicate(np.int32(epoch)),
             plateau=self.layout.replicate(plateau),
             stopping=self.layout.replicate(stopping),
@@ -201,7 +206,7 @@ class Trainer:
         raise Interrupted(step)
 
     def _record(self, state: TrainState, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Writes the window's training metrics, and looks for a loss that has blown up."""
+        """Writes the window's training metrics and times; looks for a loss that has blown up."""
         window = means(self.layout.fetch(state.window))
         values = {
             "loss": window["loss"],
@@ -209,6 +214,10 @@ class Trainer:
             "learning_rate": float(self.layout.fetch(metrics["learning_rate"])),
         }
         self.records.metrics("train", step, step / self.steps_per_epoch, values)
+        now, (since, then) = time.monotonic(), self._recorded
+        self._recorded = (step, now)
+        images = (step - since) * self.config.batch_size
+        self.records.timings(step, seconds=now - then, images_per_second=images / (now - then))
         self.progress.show(loss=window["loss"])
         if window["loss"] <= self.config.divergence:
             return

@@ -67,7 +67,7 @@ class ClassSums:
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Softmax cross entropy in nats, shape ``(n,)``, of logits ``(n, classes)`` and labels ``(n,)``."""
+    """Softmax cross entropy in nats, ``(n,)``, of logits ``(n, classes)`` and labels ``(n,)``."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 

@@ -1,8 +1,8 @@
-"""The learning rate over a training: a function of the step, and what the validation metric adds."""
+"""The learning rate over a training: a function of the step, and of the validation metric."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def make_schedule(
     warmup = round(config.warmup_epochs * steps_per_epoch)
     if config.kind == "step":
         every = config.step_epochs * steps_per_epoch
-        boundaries = {k: config.factor for k in range(every, total_steps, every)}
+        boundaries = dict.fromkeys(range(every, total_steps, every), config.factor)
         main = optax.piecewise_constant_schedule(peak, boundaries)
     elif config.kind == "cosine":
         # Counted from the end of the warm-up, as optax joins schedules.
@@ -100,9 +100,9 @@ class Monitor:
       reductions: int32, how often the learning rate was reduced.
     """
 
-    best: jax.Array | np.ndarray
-    stale: jax.Array | np.ndarray
-    reductions: jax.Array | np.ndarray
+    best: Any
+    stale: Any
+    reductions: Any
 
     @classmethod
     def fresh(cls) -> "Monitor":
@@ -112,9 +112,9 @@ class Monitor:
 
 def observe(monitor: Monitor, value: float, min_delta: float = 0.0) -> Monitor:
     """The monitor after one more evaluation; lower is better and NaN never improves."""
-    if np.float32(value) < np.float32(monitor.best) - np.float32(min_delta):
-        return monitor.replace(best=np.float32(value), stale=np.int32(0))
-    return monitor.replace(stale=np.int32(monitor.stale + 1))
+    if np.float32(value) < monitor.best - np.float32(min_delta):
+        return dataclasses.replace(monitor, best=np.float32(value), stale=np.int32(0))
+    return dataclasses.replace(monitor, stale=np.int32(monitor.stale) + np.int32(1))
 
 
 def reduce_on_plateau(monitor: Monitor, value: float, config: ScheduleConfig) -> Monitor:
@@ -127,4 +127,6 @@ def reduce_on_plateau(monitor: Monitor, value: float, config: ScheduleConfig) ->
     exhausted = config.max_reductions is not None and monitor.reductions >= config.max_reductions
     if monitor.stale < config.patience or exhausted:
         return monitor
-    return monitor.replace(stale=np.int32(0), reductions=np.int32(monitor.reductions + 1))
+    return dataclasses.replace(
+        monitor, stale=np.int32(0), reductions=np.int32(monitor.reductions) + np.int32(1)
+    )

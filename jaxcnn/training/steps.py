@@ -5,6 +5,7 @@ A batch is a dict of arrays: ``image`` ``(n, h, w, c)`` uint8, ``label`` ``(n,)`
 does not count).
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -168,7 +169,8 @@ def make_train_step(
                 lambda b, s: jnp.where(start, 0, b).astype(b.dtype) + s, before, sums
             )
 
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=params,
             batch_stats=batch_stats,
@@ -198,7 +200,7 @@ def make_eval_step(
 
     def eval_step(variables: Any, sums: ClassSums, batch: Batch) -> ClassSums:
         images = prepare(batch["image"], batch["index"], jnp.zeros((), jnp.int32))
-        logits = model.apply(variables, images, train=False)
+        logits = jnp.asarray(model.apply(variables, images, train=False))
         return sums + _total(measure_classes(logits, batch["label"], batch["weight"]), axis_name)
 
     return eval_step
