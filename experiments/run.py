@@ -255,12 +255,12 @@ def _train(
 
 def _set_up_jax() -> None:
     """What every run relies on in jax, before the first device is touched."""
-    if not jax.config.read("jax_threefry_partitionable"):
+    if not jax.config.values["jax_threefry_partitionable"]:
         raise UserError(
             "jax_threefry_partitionable is off, so random numbers would depend on the number of "
             "devices; unset JAX_THREEFRY_PARTITIONABLE."
         )
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = platformdirs.user_cache_path("jaxcnn") / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
