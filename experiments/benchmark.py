@@ -180,7 +180,10 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
             "devices; give a multiple, or fewer by --devices."
         )
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is measured
-    step = compile_step(arguments, layout)
+    try:
+        step = compile_step(arguments, layout)
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
     times = measure_rounds(step.advance, rounds=arguments.rounds, steps=arguments.steps)
     memory = peak_memory(layout)
     peak = matrix_product_peak(layout, jnp.dtype(arguments.dtype), rounds=arguments.rounds)

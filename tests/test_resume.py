@@ -127,6 +127,7 @@ def test_a_finished_run_prints_its_result(undisturbed):
     assert {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*")} == before
 
 
+@pytest.mark.full
 def test_worker_processes_change_nothing(undisturbed, tmp_path):
     finish(start(tmp_path / "workers", "--config.data.workers=2"))
     assert_same_run(tmp_path / "workers", undisturbed)

@@ -1,0 +1,127 @@
+"""The README: every code block runs, and every figure stands in a committed file."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import benchmark, report
+from jaxcnn import list_models
+from jaxcnn.models import create_model
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    command.strip()
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    for command in line.split("&&")
+]
+RESULTS = ROOT / "docs" / "results"
+
+# What `.ci/run` does itself around these tests, and so cannot be done within them.
+AROUND = {"pip install -e .", "pip install -e '.[test]'", "python -m pytest"}
+# Without ImageNet, the user's folders and the other process a command ends with its sentence.
+WITHOUT_DATA = {
+    "imagenet2012 --manual_dir": "ILSVRC2012",
+    "--config=d": "experiments.prepare imagenet2012",
+    "PATH/TO/FOLDERS": "PATH/TO/FOLDERS",
+}
+
+
+def run(command, cwd):
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "TFDS_DATA_DIR": str(cwd / "tfds"),
+        "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ["JAXCNN_CACHE"]) / "xla"),
+        "XLA_FLAGS": "",
+    }
+    words = shlex.split(command)
+    assert words[0] == "python"
+    return subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def test_ci_runs_what_cannot_be_run_within_a_test():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "pip install --quiet -e '.[test]'" in script
+    assert "python -m pytest" in script
+    assert set(COMMANDS) >= AROUND
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c not in AROUND and "parallel.coordinator" not in c]
+)
+def test_a_command(command, tmp_path):
+    if "experiments.benchmark" in command:
+        command += " --image_size=32 --batch_size=1 --rounds=1 --steps=1"  # minutes otherwise
+    process = run(command, tmp_path)
+    sentence = next((s for part, s in WITHOUT_DATA.items() if part in command), None)
+    if sentence is not None:
+        assert process.returncode == 2
+        assert sentence in process.stderr
+        return
+    assert process.returncode == 0, process.stderr
+    assert process.stdout
+    if command == "python -m experiments.vgg_imagenet --config=digits":
+        result = json.loads((tmp_path / "runs/vgg_imagenet/digits/result.json").read_text())
+        assert result["accuracy"] >= 0.98
+        assert result["seconds"] < 300
+
+
+def test_the_command_of_several_processes_is_understood(tmp_path):
+    """With digits in place of ImageNet, and the other process there."""
+    (command,) = (c for c in COMMANDS if "parallel.coordinator" in c)
+    process = run(command.replace("processes=2", "processes=0"), tmp_path)
+    assert process.returncode == 2
+    assert "parallel.process" in process.stderr
+
+
+@pytest.mark.parametrize("block", [b for kind, b in BLOCKS if kind == "python"])
+def test_a_piece_of_python(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_the_table_of_networks_is_whole_and_right():
+    import jax
+    import jax.numpy as jnp
+
+    rows = re.findall(r"^\| (`vgg[^|]*) \| [^|]* \| ([\d,; ]+) \|$", README, re.MULTILINE)
+    published = {}
+    for names, counts in rows:
+        named = re.findall(r"`(\w+)`", names)
+        published |= dict(zip(named, counts.split(";"), strict=True))
+    assert sorted(published) == list_models()
+    for name, count in published.items():
+        model = create_model(name, num_classes=1000)
+        shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
+        total = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
+        assert f"{total:,}" == count.strip(), name
+
+
+def test_the_figures_are_those_of_the_committed_files():
+    digits = json.loads((RESULTS / "vgg_imagenet_digits.json").read_text())
+    assert digits["command"] in COMMANDS
+    text = report.text(digits["result"], Path("runs/vgg_imagenet/digits"))
+    assert f"```text\n{text}\n```" in README
+    speed = json.loads((RESULTS / "benchmark_vgg16_cpu.json").read_text())
+    assert speed["command"] in COMMANDS
+    assert f"```text\n{benchmark.text(speed)}\n```" in README
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / link).exists(), link
