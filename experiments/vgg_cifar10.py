@@ -39,7 +39,7 @@ DIGITS = replace(
     model=replace(CIFAR10.model, name="vgg11_bn", width=16),
     data=replace(CIFAR10.data, source="digits"),
     augment=replace(CIFAR10.augment, pad=2, flip=False),
-    schedule=replace(CIFAR10.schedule, warmup_epochs=1),
+    schedule=replace(CIFAR10.schedule, warmup_epochs=0.5),
     train=TrainConfig(epochs=12, batch_size=64, log_every=10),
 )
 
