@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 import types
 
@@ -15,6 +14,17 @@ import pytest
 import requests
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from data_sets import (
+    CIFAR10_CLASSES,
+    STL10_CLASSES,
+    imagenet_images,
+    jpeg,
+    tar_of,
+    write_cifar10,
+    write_imagenet,
+    write_mnist,
+    write_stl10,
+)
 from PIL import Image
 from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.download import download_manager
@@ -26,58 +36,21 @@ from jaxcnn.data.imagenet import prepare_imagenet
 from jaxcnn.data.sources import open_source
 
 SHARDS = {"train": 4, "validation": 2}
-SYNSETS = ("n01440764", "n01739381", "n02105855")
 VALIDATION_LABELS = (
     tfds.core.tfds_path("datasets/imagenet2012/validation_labels.txt").read_text().split()
 )
 
 
-def jpeg(value, mode="RGB", image_format="jpeg"):
-    file = io.BytesIO()
-    Image.new(mode, (9 + value % 5, 8), (value,) * len(mode)).save(file, image_format)
-    return file.getvalue()
-
-
-def add(tar, name, data):
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
-
-
-def tar_of(files):
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as tar:
-        for name, content in files.items():
-            add(tar, name, content)
-    return data.getvalue()
-
-
 @pytest.fixture
 def images():
-    """A small ILSVRC-2012 by split and name: a grey and a CMYK JPEG, and a PNG named JPEG."""
-    train = {
-        f"{synset}_{number}.JPEG": jpeg(10 * label + number)
-        for label, synset in enumerate(SYNSETS)
-        for number in range(1, 8)
-    }
-    train["n01440764_8.JPEG"] = jpeg(8, "L")
-    train["n01739381_1310.JPEG"] = jpeg(9, "CMYK")
-    train["n02105855_2934.JPEG"] = jpeg(10, image_format="png")
-    validation = {f"ILSVRC2012_val_{i:08}.JPEG": jpeg(100 + i) for i in range(1, 12)}
-    return {"train": train, "validation": validation}
+    return imagenet_images()
 
 
 @pytest.fixture
 def tars(tmp_path, images):
     folder = tmp_path / "tars"
     folder.mkdir()
-    classes = {
-        f"{synset}.tar": tar_of({k: v for k, v in images["train"].items() if k.startswith(synset)})
-        for synset in SYNSETS
-    }
-    (folder / "ILSVRC2012_img_train.tar").write_bytes(tar_of(classes))
-    unordered = dict(reversed(images["validation"].items()))
-    (folder / "ILSVRC2012_img_val.tar").write_bytes(tar_of(unordered))
+    write_imagenet(folder, images)
     return folder
 
 
@@ -385,12 +358,6 @@ def any_checksum(monkeypatch):
     )
 
 
-def tar_gz(path, files):
-    with tarfile.open(path, "w:gz") as tar:
-        for name, data in files.items():
-            add(tar, name, data)
-
-
 def decoded(source):
     return {
         (np.asarray(Image.open(io.BytesIO(each.image))).tobytes(), each.label) for each in source
@@ -409,18 +376,7 @@ def prepared(name, tmp_path, capsys):
 def test_mnist(tmp_path, capsys, monkeypatch, any_checksum):
     monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", 30)
     monkeypatch.setattr(mnist, "_TEST_EXAMPLES", 10)
-    expected = {}
-    random = np.random.default_rng(0)
-    for split, prefix, count in (("train", "train", 30), ("test", "t10k", 10)):
-        images = random.integers(0, 256, (count, 28, 28), np.uint8)
-        labels = random.integers(0, 10, count, np.uint8)
-        with gzip.open(tmp_path / f"{prefix}-images-idx3-ubyte.gz", "wb") as file:
-            file.write(np.array([2051, count, 28, 28], ">i4").tobytes() + images.tobytes())
-        with gzip.open(tmp_path / f"{prefix}-labels-idx1-ubyte.gz", "wb") as file:
-            file.write(np.array([2049, count], ">i4").tobytes() + labels.tobytes())
-        expected[split] = {
-            (image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)
-        }
+    expected = write_mnist(tmp_path, train=30, test=10)
     source = prepared("mnist", tmp_path, capsys)
     assert {split: decoded(source(split)) for split in expected} == expected
     assert source("train").channels == 1
@@ -428,62 +384,19 @@ def test_mnist(tmp_path, capsys, monkeypatch, any_checksum):
 
 
 def test_cifar10(tmp_path, capsys, any_checksum):
-    names = (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    )
-    files = {"batches.meta.txt": "\n".join([*names, ""]).encode()}
-    random = np.random.default_rng(0)
-    expected = {"train": set(), "test": set()}
-    for file in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
-        images = random.integers(0, 256, (4, 3, 32, 32), np.uint8)
-        labels = random.integers(0, 10, 4, np.uint8)
-        pairs = list(zip(images, labels, strict=True))
-        files[file] = b"".join(bytes([label]) + image.tobytes() for image, label in pairs)
-        expected["test" if file.startswith("test") else "train"] |= {
-            (image.transpose(1, 2, 0).tobytes(), int(label)) for image, label in pairs
-        }
-    tar_gz(
-        tmp_path / "cifar-10-binary.tar.gz",
-        {f"cifar-10-batches-bin/{name}": data for name, data in files.items()},
-    )
+    expected = write_cifar10(tmp_path)
     source = prepared("cifar10", tmp_path, capsys)
     assert {split: decoded(source(split)) for split in expected} == expected
-    assert source("test").class_names == tuple(names)
+    assert source("test").class_names == CIFAR10_CLASSES
     assert source("test").channels == 3
 
 
 def test_stl10_even_where_it_does_not_fit_in_memory(tmp_path, capsys, monkeypatch, any_checksum):
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1000)  # the real one exceeds the real limit
-    names = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
-    files = {"class_names.txt": "\n".join([*names, ""]).encode()}
-    random = np.random.default_rng(0)
-    expected = {}
-    for split in ("train", "test", "unlabeled"):
-        images = random.integers(0, 256, (6, 3, 96, 96), np.uint8)
-        labels = random.integers(1, 11, 6, np.uint8)
-        files[f"{split}_X.bin"] = images.tobytes()
-        if split != "unlabeled":
-            files[f"{split}_y.bin"] = labels.tobytes()
-            expected[split] = {
-                (image.transpose(2, 1, 0).tobytes(), int(label) - 1)
-                for image, label in zip(images, labels, strict=True)
-            }
-    tar_gz(
-        tmp_path / "stl10_binary.tar.gz",
-        {f"stl10_binary/{name}": data for name, data in files.items()},
-    )
+    expected = write_stl10(tmp_path)
     source = prepared("stl10", tmp_path, capsys)
     assert {split: decoded(source(split)) for split in expected} == expected
-    assert source("train").class_names == tuple(names)
+    assert source("train").class_names == STL10_CLASSES
     with pytest.raises(ValueError, match="stl10 unlabelled example 0 has no label"):
         source("unlabelled")[0]
 

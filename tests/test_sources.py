@@ -13,8 +13,8 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from data_sets import as_tfrecord, describe
 from PIL import Image
-from tensorboardX.record_writer import RecordWriter
 
 from jaxcnn.data import prepared
 from jaxcnn.data.digits import prepared_digits
@@ -33,38 +33,6 @@ def data_dir(tmp_path):
     """A data directory with the digits in it, in array_record files."""
     shutil.copytree(prepared_digits().parent.parent, tmp_path / "data")
     return tmp_path / "data"
-
-
-def describe(folder, change):
-    """Edits what TFDS wrote about a data set."""
-    path = folder / "dataset_info.json"
-    info = json.loads(path.read_text())
-    change(info)
-    path.write_text(json.dumps(info))
-
-
-def as_tfrecord(folder, shards=3):
-    """Turns a data set in array_record files into one in tfrecord files, as many copies are."""
-    for split in ("train", "test"):
-        source = tfds.builder_from_directory(folder).as_data_source(
-            split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-        )
-        parts = np.array_split(np.arange(len(source)), shards)
-        for number, part in enumerate(parts):
-            name = f"digits-{split}.tfrecord-{number:05}-of-{shards:05}"
-            writer = RecordWriter(str(folder / name))
-            for index in part:
-                writer.write(source[int(index)])
-            writer.close()
-
-        def change(info, split=split, parts=parts):
-            (entry,) = (each for each in info["splits"] if each["name"] == split)
-            entry["shardLengths"] = [str(len(part)) for part in parts]
-
-        describe(folder, change)
-    describe(folder, lambda info: info.update(fileFormat="tfrecord"))
-    for path in folder.glob("*.array_record-*"):
-        path.unlink()
 
 
 def test_digits_are_scikit_learns():
