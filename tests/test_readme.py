@@ -31,9 +31,9 @@ RESULTS = ROOT / "docs" / "results"
 AROUND = {"pip install -e .", "pip install -e '.[test]'", "python -m pytest"}
 # Without ImageNet, the user's folders and the other process a command ends with its sentence.
 WITHOUT_DATA = {
-    "imagenet2012 --manual_dir": "ILSVRC2012",
+    "--manual_dir=FOLDER/OF/THE/TARS": "FOLDER/OF/THE/TARS",
     "--config=d": "experiments.prepare imagenet2012",
-    "PATH/TO/FOLDERS": "PATH/TO/FOLDERS",
+    "--config.data.source=PATH/TO/FOLDERS": "PATH/TO/FOLDERS",
 }
 
 
@@ -71,7 +71,7 @@ def test_a_command(command, tmp_path):
     if "experiments.benchmark" in command:
         command += " --image_size=32 --batch_size=1 --rounds=1 --steps=1"  # minutes otherwise
     process = run(command, tmp_path)
-    sentence = next((s for part, s in WITHOUT_DATA.items() if part in command), None)
+    sentence = next((s for word, s in WITHOUT_DATA.items() if word in command.split()), None)
     if sentence is not None:
         assert process.returncode == 2
         assert sentence in process.stderr
