@@ -49,7 +49,7 @@ def result(
     class_names: tuple[str, ...],
     epochs: int,
     steps: int,
-    best: Mapping[str, float],
+    best: Mapping[str, float] | None,
     devices: Sequence[jax.Device],
     skipped: int,
 ) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def result(
       class_names: the names of the classes.
       epochs: epochs trained.
       steps: steps made.
-      best: the best evaluation's metrics.
+      best: the best evaluation's metrics; None where none gave a number.
       devices: the devices used.
       skipped: images of the split that could not be read.
     """
@@ -70,7 +70,7 @@ def result(
         "examples": int(sums.total.count),
         "skipped": skipped,
         **means(sums.total),
-        "best": dict(best),
+        "best": best,
         "classes": class_accuracy(sums, class_names),
         "epochs": epochs,
         "steps": steps,
@@ -87,10 +87,11 @@ def text(result: Mapping[str, Any], workdir: Path) -> str:
         f"{result['epochs']} epochs ({result['steps']:,} steps) in {result['seconds']:.0f} s."
     ]
     best = result["best"]
-    lines.append(
-        f"Best: top-1 accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}, "
-        f"after epoch {best['epoch']}."
-    )
+    if best is not None:
+        lines.append(
+            f"Best: top-1 accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}, "
+            f"after epoch {best['epoch']}."
+        )
     if result["skipped"]:
         lines.append(f"Skipped: {result['skipped']} images that could not be read.")
     lines.append("Accuracy per class:")

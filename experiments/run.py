@@ -18,7 +18,7 @@ from experiments import commandline, report
 from experiments.config import Experiment
 from experiments.network import initialize, make_model
 from experiments.workdir import Workdir
-from jaxcnn.data.pipeline import EvalBatches, TrainBatches, iterate
+from jaxcnn.data.pipeline import Batch, EvalBatches, TrainBatches, iterate
 from jaxcnn.data.sources import Source, open_source
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
 from jaxcnn.errors import UserError
@@ -117,7 +117,7 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
     )
     initial = _initial_state(config, model, data)
     workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config)
-    result = workdir.inspect()
+    result = workdir.inspect(state_bytes=_bytes(jax.eval_shape(initial)))
     if primary:
         print(
             f"jaxcnn {__version__}: {recipe} {preset} on {report.hardware(layout.devices)}; "
@@ -129,12 +129,13 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
             print("This run is finished.\n" + report.text(result, workdir.path))
         return 0
 
-    # From here on things are slow, and are written.
+    # From here on things are slow; an image that cannot be read is met before anything is written.
+    first_batch = data.train_batches[0]
     statistics = _statistics(config, data.train, show=primary)
     if primary:
         workdir.make()
     try:
-        result = _train(config, workdir, layout, model, initial, data, statistics)
+        result = _train(config, workdir, layout, model, initial, data, first_batch, statistics)
     except Interrupted as interruption:
         if primary:
             print(f"Stopped at step {interruption.step}; the same command goes on from there.")
@@ -158,6 +159,7 @@ def _train(
     model: nn.Module,
     initial: Callable[[], TrainState],
     data: Data,
+    first_batch: Batch,
     statistics: Statistics | None,
 ) -> dict[str, Any]:
     """Trains from the newest checkpoint, or from the start, and gives the result."""
@@ -202,10 +204,11 @@ def _train(
     best = Checkpoints(workdir.path / "best", keep=1)
     state = _restore(layout.replicate(initial()), newest, layout, show=primary)
     step, evaluated = map(int, layout.fetch((state.step, state.evaluated)))
-    best.drop_after(step)
+    if config.resume == "force":  # the best of another future; under the same values it comes again
+        best.drop_after(step)
     if primary:
         workdir.claim()
-        _write_inputs(workdir.path, data, statistics)
+        _write_inputs(workdir.path, data, first_batch, statistics)
     images = config.train.batch_size
     with (
         stop.listening(),
@@ -237,20 +240,32 @@ def _train(
             stop=stop,
         ).run(state)
     step = int(layout.fetch(state.step))
-    best_step = best.steps()[-1]
     result = report.result(
         sums,
         split=f"{data.eval.name} {config.data.eval_split}",
         class_names=data.eval.class_names,
         epochs=step // steps_per_epoch,
         steps=step,
-        best={"epoch": best_step // steps_per_epoch, **best.meta(best_step)["evaluation"]},
+        best=_best(best, steps_per_epoch),
         devices=layout.devices,
         skipped=len(data.eval) - int(sums.total.count),
     )
     newest.close()
     best.close()
     return result
+
+
+def _bytes(shapes: Any) -> int:
+    """What the arrays of a tree take."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+
+
+def _best(best: Checkpoints, steps_per_epoch: int) -> dict[str, float] | None:
+    """The metrics of the best evaluation, and the epoch after which it was."""
+    if not best.steps():  # no evaluation gave a number
+        return None
+    step = best.steps()[-1]
+    return {"epoch": step // steps_per_epoch, **best.meta(step)["evaluation"]}
 
 
 def _set_up_jax() -> None:
@@ -375,11 +390,13 @@ def _restore(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bo
     return layout.from_mesh(newest.restore(step, like))
 
 
-def _write_inputs(path: Path, data: Data, statistics: Statistics | None) -> None:
+def _write_inputs(
+    path: Path, data: Data, first_batch: Batch, statistics: Statistics | None
+) -> None:
     """What the network will see: the statistics of the data, and a picture of the first batch."""
     if statistics is not None:
         write_atomically(
             path / "statistics.json", json.dumps(statistics.to_json(), indent=2) + "\n"
         )
-    first = data.train_batches[0]
-    draw_batch(first["image"], first["label"], data.train.class_names, path / "batch.png")
+    images, labels = first_batch["image"], first_batch["label"]
+    draw_batch(images, labels, data.train.class_names, path / "batch.png")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,15 +53,20 @@ class Workdir:
     path: Path
     config: Experiment
 
-    def inspect(self) -> dict[str, Any] | None:
+    def inspect(self, *, state_bytes: int) -> dict[str, Any] | None:
         """The result of the finished run that this is, or None.
+
+        Args:
+          state_bytes: what one checkpoint takes, for the disk must have room for some.
 
         Raises:
           UserError: the folder holds a run of another configuration, or something else than a
             run, or nothing can be written there.
         """
+        # Those that stay, the best, and one of each in the making; an earlier run has some already.
+        whole_run = state_bytes * (self.config.checkpoint.keep + 3)
         if self.config.restart or not self.path.exists():
-            self._check_writable()
+            self._check_writable(whole_run)
             return None
         if not self.path.is_dir():
             raise UserError(f"the work directory {self.path} is a file; give another workdir.")
@@ -71,7 +77,7 @@ class Workdir:
                     f"the work directory {self.path} holds files but no run of ours; give another "
                     "workdir, or an empty one."
                 )
-            self._check_writable()
+            self._check_writable(whole_run)
             return None
         changes = _changes(saved, self.config)
         if changes and self.config.resume != "force":
@@ -80,8 +86,10 @@ class Workdir:
                 "anew with --config.restart=True, go on with these by --config.resume=force, or "
                 "give another workdir."
             )
-        self._check_writable()
-        return None if changes else self._read(RESULT)
+        result = None if changes else self._read(RESULT)
+        if result is None:
+            self._check_writable(2 * state_bytes)
+        return result
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
@@ -94,8 +102,8 @@ class Workdir:
                 "--config.restart=True, or give another workdir."
             ) from error
 
-    def _check_writable(self) -> None:
-        """Raises a UserError when the folder, or what would hold it, takes no new file."""
+    def _check_writable(self, needed: int) -> None:
+        """Raises a UserError when the folder, or what would hold it, cannot take so many bytes."""
         place = self.path
         while not place.exists() and place != place.parent:
             place = place.parent
@@ -108,6 +116,13 @@ class Workdir:
                 f"the work directory {self.path} cannot be written ({error.strerror}); give one "
                 "that can by --config.workdir=FOLDER."
             ) from error
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise UserError(
+                f"the disk of the work directory {self.path} has {free / 1e6:,.0f} MB left and "
+                f"this run's checkpoints need {needed / 1e6:,.0f}; make room, or give another folder by "
+                "--config.workdir=FOLDER."
+            )
 
     def make(self) -> None:
         """Makes the folder; on a restart that of an earlier run is renamed.

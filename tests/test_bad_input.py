@@ -230,3 +230,21 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, capfd):
     assert main(RECIPE, ["--config=digits", *fresh, start]) == 2
     assert "conv1_1" in capfd.readouterr().err
     assert not (tmp_path / "fresh").exists()
+
+
+def test_a_full_disk_is_noticed_before_anything_starts(tmp_path, capfd, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    assert train(tmp_path) == 2
+    assert "0 MB left" in capfd.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_fewer_epochs_by_force_end_where_the_run_is(tmp_path):
+    arguments = ["--config=digits", *QUICK, f"--config.workdir={tmp_path / 'run'}"]
+    more = [a.replace("epochs=1", "epochs=2") for a in arguments]
+    assert main(RECIPE, more) == 0
+    (tmp_path / "run" / "result.json").unlink()
+    assert main(RECIPE, [*arguments, "--config.resume=force"]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["epochs"] == 2

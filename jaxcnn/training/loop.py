@@ -139,8 +139,10 @@ class Trainer:
                     state, finished = self._finish_epoch(state, step)
                     evaluation = finished or evaluation
                     self._recorded = (step, time.monotonic())  # evaluating is not training
-                    if step == last or self._exhausted(state):
+                    if self._exhausted(state):
                         break
+                if step >= last:  # beyond it, where a run is forced to fewer epochs
+                    break
                 if self.stop.reached():
                     self._interrupt(state, step)
                 state, metrics = self.train_step(state, self.layout.place(next(batches)))
