@@ -101,6 +101,19 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {name: leaf.shape for name, leaf in flat.items() if hasattr(leaf, "shape")}
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, which asks nobody whether the run is to stop.
+
+    Its questions are numbered by the steps, those of `StopRequest` by how often it is asked, and
+    `jax.distributed`, which answers both, knows one numbering.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        """Never: the loop sees to that."""
+        del step
+        return False
+
+
 class Checkpoints:
     """One folder of checkpoints, of which the ``keep`` newest stay.
 
@@ -109,11 +122,15 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         self.folder = folder.resolve()
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
                 cleanup_tmp_directories=True,
+                # Several processes meet under names, and a run's two folders are written at once.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    barrier_sync_key_prefix=folder.name
+                ),
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
             ),
         )
