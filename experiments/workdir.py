@@ -120,8 +120,8 @@ class Workdir:
         if free < needed:
             raise UserError(
                 f"the disk of the work directory {self.path} has {free / 1e6:,.0f} MB left and "
-                f"this run's checkpoints need {needed / 1e6:,.0f}; make room, or give another folder by "
-                "--config.workdir=FOLDER."
+                f"this run's checkpoints need {needed / 1e6:,.0f}; make room, or give another "
+                "folder by --config.workdir=FOLDER."
             )
 
     def make(self) -> None:
