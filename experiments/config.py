@@ -90,7 +90,7 @@ class Experiment:
             )
 
 
-# Fields that change nothing in the numbers of a run, so that it may continue under other values.
+# Fields that change the numbers of a run by rounding at most: it may continue under other values.
 FREE_ON_RESUME = frozenset(
     {
         "data.data_dir",

@@ -49,6 +49,8 @@ class ModelConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"model.{name}={value} must be 1 or more.")
+        if any(width < 1 for width in self.hidden or ()):
+            raise UserError(f"model.hidden={self.hidden} holds a layer of no unit; give 1 or more.")
         make_model(self, num_classes=1)
         try:
             re.compile(self.initialize_layers)

@@ -81,10 +81,12 @@ def result(
 
 def text(result: Mapping[str, Any], workdir: Path) -> str:
     """What a run ends by saying."""
+    # A run that was stopped and continued took longer than its last start.
+    took = "" if result["continued"] else f" in {result['seconds']:.0f} s"
     lines = [
         f"Result: top-1 accuracy {result['accuracy']:.2%}, top-5 {result['top5']:.2%}, loss "
         f"{result['loss']:.4f} on the {result['examples']:,} images of {result['split']}, after "
-        f"{result['epochs']} epochs ({result['steps']:,} steps) in {result['seconds']:.0f} s."
+        f"{result['epochs']} epochs ({result['steps']:,} steps){took}."
     ]
     best = result["best"]
     if best is not None:

@@ -11,22 +11,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import platformdirs
 from flax import linen as nn
 
 from experiments import commandline, report
 from experiments.config import Experiment
+from experiments.images import STATISTICS, Data, open_data, prepare_by, statistics_of
 from experiments.network import initialize, make_model
 from experiments.workdir import Workdir
-from jaxcnn.data.pipeline import Batch, EvalBatches, TrainBatches, iterate
-from jaxcnn.data.sources import Source, open_source
-from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
+from jaxcnn.data.cache import cache_folder
+from jaxcnn.data.pipeline import Batch, iterate
+from jaxcnn.data.statistics import Statistics
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 from jaxcnn.inspection.pictures import draw_batch, draw_curves
-from jaxcnn.preprocessing import ColorShift, Preprocessing, preprocess
+from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.progress import Progress
-from jaxcnn.randomness import Purpose, device_key, example_keys
 from jaxcnn.training.checkpoints import Checkpoints, read_parameters
 from jaxcnn.training.devices import Layout, connect_processes, make_layout
 from jaxcnn.training.interruption import Interrupted, StopRequest
@@ -35,7 +34,7 @@ from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.optimizers import make_optimizer
 from jaxcnn.training.records import Records, read_metrics, write_result
 from jaxcnn.training.schedules import make_schedule
-from jaxcnn.training.steps import Prepare, TrainState, create_state, make_eval_step, make_train_step
+from jaxcnn.training.steps import TrainState, create_state, make_eval_step, make_train_step
 from jaxcnn.version import __version__
 
 AGAIN = 75  # exit status: start the same command again
@@ -80,17 +79,6 @@ def main(recipe: Recipe, argv: Sequence[str] | None = None) -> int:
     return commandline.run_main(command, recipe.name, sys.argv[1:] if argv is None else argv)
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """The two splits of a run, and this process's batches of them."""
-
-    train: Source
-    train_batches: TrainBatches
-    eval: Source
-    eval_batches: EvalBatches
-    image_shape: tuple[int, int, int]
-
-
 def run(config: Experiment, recipe: str, preset: str) -> int:
     """Trains and evaluates; all that can be wrong is looked for before anything slow starts.
 
@@ -111,13 +99,14 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
     connect_processes(config.parallel)
     primary = jax.process_index() == 0
     layout = make_layout(config.parallel)
-    data = _open_data(config, layout)
+    data = open_data(config, layout)
     model = make_model(
         config.model, num_classes=len(data.train.class_names), axis_name=layout.axis_name
     )
-    initial = _initial_state(config, model, data)
-    workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config)
-    result = workdir.inspect(state_bytes=_bytes(jax.eval_shape(initial)))
+    make_state = _state_maker(config, model, data)
+    workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, data.facts())
+    shapes = jax.eval_shape(make_state)
+    result = workdir.inspect(state_bytes=_bytes(shapes))
     if primary:
         print(
             f"jaxcnn {__version__}: {recipe} {preset} on {report.hardware(layout.devices)}; "
@@ -129,19 +118,26 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
             print("This run is finished.\n" + report.text(result, workdir.path))
         return 0
 
+    continued = workdir.has_checkpoints()
     # From here on things are slow; an image that cannot be read is met before anything is written.
     first_batch = data.train_batches[0]
-    statistics = _statistics(config, data.train, show=primary)
+    trained = None if continued else _trained_parameters(config, shapes)
+    statistics = statistics_of(data.train, config, workdir.path, show=primary)
     if primary:
         workdir.make()
     try:
+        initial = _initial_state(config, make_state, trained)
         result = _train(config, workdir, layout, model, initial, data, first_batch, statistics)
     except Interrupted as interruption:
         if primary:
-            print(f"Stopped at step {interruption.step}; the same command goes on from there.")
+            again = ", without --config.restart," if config.restart else ""
+            print(
+                f"Stopped at step {interruption.step}; the same command{again} goes on from there."
+            )
         return AGAIN
     if primary:
         result["seconds"] = round(time.monotonic() - started, 1)
+        result["continued"] = continued
         draw_curves(
             read_metrics(workdir.path / "metrics.jsonl"),
             workdir.path / "curves.png",
@@ -157,7 +153,7 @@ def _train(
     workdir: Workdir,
     layout: Layout,
     model: nn.Module,
-    initial: Callable[[], TrainState],
+    initial: TrainState,
     data: Data,
     first_batch: Batch,
     statistics: Statistics | None,
@@ -175,7 +171,7 @@ def _train(
             steps_per_epoch=steps_per_epoch,
             total_steps=steps_per_epoch * config.train.epochs,
         ),
-        _prepare(preprocessing, config, statistics),
+        prepare_by(preprocessing, config, statistics),
         seed=config.seed,
         steps_per_epoch=steps_per_epoch,
         log_every=config.train.log_every,
@@ -184,7 +180,7 @@ def _train(
         axis_name=layout.axis_name,
     )
     eval_step = layout.compile(
-        make_eval_step(model, _prepare(preprocessing), axis_name=layout.axis_name), donate=(1,)
+        make_eval_step(model, prepare_by(preprocessing), axis_name=layout.axis_name), donate=(1,)
     )
     stop = StopRequest()
 
@@ -202,7 +198,7 @@ def _train(
 
     newest = Checkpoints(workdir.path / "checkpoints", keep=config.checkpoint.keep)
     best = Checkpoints(workdir.path / "best", keep=1)
-    state = _restore(layout.replicate(initial()), newest, layout, show=primary)
+    state = _restore(layout.replicate(initial), newest, layout, show=primary)
     step, evaluated = map(int, layout.fetch((state.step, state.evaluated)))
     if config.resume == "force":  # the best of another future; under the same values it comes again
         best.drop_after(step)
@@ -234,7 +230,12 @@ def _train(
             checkpoint_every=config.checkpoint.every_steps,
             newest=newest,
             best=best,
-            meta={"config": commandline.to_dict(config), "versions": report.versions()},
+            meta={
+                "config": commandline.to_dict(config),
+                "preprocessing": preprocessing.to_json(),
+                "class_names": list(data.train.class_names),
+                "versions": report.versions(),
+            },
             records=records,
             progress=bar,
             stop=stop,
@@ -276,97 +277,39 @@ def _set_up_jax() -> None:
             "devices; unset JAX_THREEFRY_PARTITIONABLE."
         )
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        cache = platformdirs.user_cache_path("jaxcnn") / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
 
 
-def _open_data(config: Experiment, layout: Layout) -> Data:
-    """The two splits and this process's batches of them."""
-    devices = len(layout.devices)
-    batch = config.train.batch_size
-    if batch % devices:
-        raise UserError(
-            f"train.batch_size={batch} cannot be divided over {devices} devices; give "
-            f"{batch - batch % devices or devices} or {batch + -batch % devices}, or fewer devices "
-            "by parallel.devices."
-        )
-    sources = [
-        open_source(config.data.source, split, data_dir=config.data.data_dir)
-        for split in (config.data.train_split, config.data.eval_split)
-    ]
-    views: dict[str, Any] = {
-        "config": config.data,
-        "augment": config.augment,
-        "process_index": jax.process_index(),
-        "process_count": jax.process_count(),
-    }
-    train, held_out = sources
-    size = config.data.image_size
-    return Data(
-        train=train,
-        train_batches=TrainBatches(train, batch_size=batch, seed=config.seed, **views),
-        eval=held_out,
-        eval_batches=EvalBatches(
-            held_out,
-            # Rounded up to whole rows for every device; padding is not counted.
-            batch_size=config.eval.batch_size + -config.eval.batch_size % devices,
-            **views,
-        ),
-        image_shape=(size, size, config.data.channels or train.channels),
-    )
-
-
-def _initial_state(config: Experiment, model: nn.Module, data: Data) -> Callable[[], TrainState]:
-    """A function that makes the state before the first step, checked to work for these images."""
-    # One device's form of the network makes the parameters: they are the same on every layout.
-    make = functools.partial(
+def _state_maker(config: Experiment, model: nn.Module, data: Data) -> Callable[[], TrainState]:
+    """A function that makes the state before the first step, from random parameters."""
+    return functools.partial(
         create_state,
+        # One device's form of the network makes the parameters: they are the same on every layout.
         model.clone(axis_name=None),
         make_optimizer(config.optimizer),
         jnp.zeros((1, *data.image_shape), jnp.float32),
         seed=config.seed,
         averaged=config.optimizer.ema is not None,
     )
-    shapes = jax.eval_shape(make)
+
+
+def _trained_parameters(config: Experiment, shapes: TrainState) -> Any:
+    """The parameters to start from, checked to fit; None for a start from random ones alone."""
     if config.model.initialize_from is None:
-        return jax.jit(make)
-    source = read_parameters(Path(config.model.initialize_from))
-    layers = config.model.initialize_layers
-    jax.eval_shape(lambda: initialize(shapes.params, source, layers))
-
-    def initialized() -> TrainState:
-        state = jax.jit(make)()
-        params = initialize(state.params, source, layers)
-        return state.replace(params=params, ema=None if state.ema is None else params)
-
-    return initialized
-
-
-def _statistics(config: Experiment, source: Source, *, show: bool) -> Statistics | None:
-    """The training split's statistics, where the configuration asks for any."""
-    if config.data.normalization in ("unit", "half") and not config.augment.color_shift:
         return None
-    if source.name == "imagenet2012" and (config.data.channels or source.channels) == 3:
-        return IMAGENET_STATISTICS
-    return compute_statistics(source, config=config.data, augment=config.augment, progress=show)
+    trained = read_parameters(Path(config.model.initialize_from))
+    layers = config.model.initialize_layers
+    jax.eval_shape(lambda: initialize(shapes.params, trained, layers))
+    return trained
 
 
-def _prepare(
-    preprocessing: Preprocessing,
-    config: Experiment | None = None,
-    statistics: Statistics | None = None,
-) -> Prepare:
-    """Normalisation on the device and, given the configuration, what is left of augmentation."""
-    if config is None or statistics is None or not config.augment.color_shift:
-        return lambda images, indices, step: preprocess(images, preprocessing=preprocessing)
-    seed = config.seed
-    shift = ColorShift(config.augment.color_shift, statistics.eigenvalues, statistics.eigenvectors)
-
-    def prepare(images: jax.Array, indices: jax.Array, step: jax.Array) -> jax.Array:
-        keys = example_keys(device_key(seed, Purpose.COLOR_SHIFT, step), indices)
-        return preprocess(images, preprocessing=preprocessing, color_shift=shift, keys=keys)
-
-    return prepare
+def _initial_state(config: Experiment, make: Callable[[], TrainState], trained: Any) -> TrainState:
+    """The state before the first step."""
+    state = jax.jit(make)()
+    if trained is None:
+        return state
+    params = initialize(state.params, trained, config.model.initialize_layers)
+    return dataclasses.replace(state, params=params, ema=None if state.ema is None else params)
 
 
 def _restore(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bool) -> TrainState:
@@ -382,6 +325,8 @@ def _restore(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bo
                 "--config.restart=True."
             )
         return state
+    if complaints:
+        newest.set_aside_after(step)
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), layout.to_mesh(state)
     )
@@ -395,8 +340,6 @@ def _write_inputs(
 ) -> None:
     """What the network will see: the statistics of the data, and a picture of the first batch."""
     if statistics is not None:
-        write_atomically(
-            path / "statistics.json", json.dumps(statistics.to_json(), indent=2) + "\n"
-        )
+        write_atomically(path / STATISTICS, json.dumps(statistics.to_json(), indent=2) + "\n")
     images, labels = first_batch["image"], first_batch["label"]
     draw_batch(images, labels, data.train.class_names, path / "batch.png")

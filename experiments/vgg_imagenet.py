@@ -16,8 +16,9 @@ C 27.3/8.8, D 25.6/8.1, E 25.5/8.0 (S in [256; 512]).
 Hardware of the paper: four Titan Black, two to three weeks a network. Ours: not measured.
 
 What the paper leaves open and we chose: how long the accuracy must stand still before the rate is
-divided (5 epochs, `schedule.patience`), and that neither biases nor BatchNorm's parameters decay,
-as in the authors' Caffe models.
+divided (5 epochs, `schedule.patience`); that neither biases nor BatchNorm's parameters decay; the
+rate of 1e-3 and the 74 epochs of the fine-tuning at S in [256; 512]; that what another run starts
+from is its best state, not its last; He's initialisation for the forms with BatchNorm.
 
 Initialisation: Glorot, as the paper recommends in its note after submission. The paper's own
 (normal, variance 1e-2) is `--config.model.initialization=paper`, with the deeper networks started
@@ -72,7 +73,7 @@ def _of(experiment: Experiment, **model: object) -> Experiment:
 
 # The paper's A in a narrow form on 32x32 digits. It differs from the paper in width (16), head (one
 # position and 128 units), initialisation (He), dropout (0.2), optimizer (Adam, cosine), batch
-# (64) and augmentation (shifts of up to 2 pixels, no flip, no colour): 1,437 images are few.
+# (64) and augmentation (shifts of up to 2 pixels, no flip, no colour): 1,438 images are few.
 DIGITS = Experiment(
     model=ModelConfig(
         name="vgg11", width=16, hidden=(128, 128), pooled_size=1, dropout=0.2, initialization="he"

@@ -10,6 +10,8 @@
 augmentation nor dropout; the running loss is recorded every 50 batches and a loss above 1000 is
 reported with the norms of the parameters.
 
+The source names no initialisation; ours is He's, in both recipes.
+
 `bn` is the source's network (convolution, BatchNorm, ReLU; dropout 0.5), batch 4, and its
 normalisation: the mean of the images' means and the mean of the images' standard deviations,
 computed over the training set (`--config.data.normalization=mean_std` takes the standard

@@ -11,9 +11,10 @@ from typing import Any
 from experiments.commandline import to_dict
 from experiments.config import FREE_ON_RESUME, Experiment
 from jaxcnn.errors import UserError
-from jaxcnn.files import write_atomically
+from jaxcnn.files import write_atomically, writing
 
 CONFIG = "config.json"
+DATA = "data.json"
 RESULT = "result.json"
 
 
@@ -30,11 +31,18 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _changes(saved: Mapping[str, Any], config: Experiment) -> list[str]:
     """The fields that differ in a way that changes numbers, as ``field: saved -> now``."""
-    before, now = _flat(saved), _flat(to_dict(config))
+    before, now = (
+        {name: value for name, value in _flat(tree).items() if name not in FREE_ON_RESUME}
+        for tree in (saved, to_dict(config))
+    )
+    return _differences(before, now)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}: {before.get(name)} -> {now.get(name)}"
         for name in sorted(before.keys() | now.keys())
-        if name not in FREE_ON_RESUME and before.get(name) != now.get(name)
+        if before.get(name) != now.get(name)
     ]
 
 
@@ -42,16 +50,18 @@ def _changes(saved: Mapping[str, Any], config: Experiment) -> list[str]:
 class Workdir:
     """Where a run writes.
 
-    ``inspect`` changes nothing; ``make`` and, once all is known to fit, ``claim`` make it this
-    run's.
+    ``inspect`` leaves everything as it is; ``make`` and, once all is known to fit, ``claim`` make
+    it this run's.
 
     Attributes:
       path: the folder.
       config: the configuration of this run.
+      data: what must be the same of its data when it goes on, JSON-able.
     """
 
     path: Path
     config: Experiment
+    data: Mapping[str, Any]
 
     def inspect(self, *, state_bytes: int) -> dict[str, Any] | None:
         """The result of the finished run that this is, or None.
@@ -86,10 +96,21 @@ class Workdir:
                 "anew with --config.restart=True, go on with these by --config.resume=force, or "
                 "give another workdir."
             )
+        began_with = self._read(DATA) or self.data
+        if began_with != self.data and self.config.resume != "force":
+            raise UserError(
+                f"the data of the run in {self.path} has changed since it began "
+                f"({'; '.join(_differences(began_with, self.data))}); put it back, start anew with "
+                "--config.restart=True, or go on all the same by --config.resume=force."
+            )
         result = None if changes else self._read(RESULT)
         if result is None:
             self._check_writable(2 * state_bytes)
         return result
+
+    def has_checkpoints(self) -> bool:
+        """True when this run goes on from an earlier start's checkpoints."""
+        return not self.config.restart and any((self.path / "checkpoints").glob("[0-9]*"))
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
@@ -144,7 +165,12 @@ class Workdir:
     def claim(self) -> None:
         """Writes this run's configuration; until then the folder is the earlier run's.
 
+        A result that an earlier run of other values left is removed first.
+
         Raises:
           UserError: it cannot be written.
         """
+        with writing(self.path / RESULT):
+            (self.path / RESULT).unlink(missing_ok=True)
+        write_atomically(self.path / DATA, json.dumps(self.data, indent=2) + "\n")
         write_atomically(self.path / CONFIG, json.dumps(to_dict(self.config), indent=2) + "\n")

@@ -30,7 +30,7 @@ class ChannelStatistics(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Normalisation, ``(images - mean) / std``: a part of a trained network, saved with it.
+    """Normalisation, ``(images - mean) / std``: part of a trained network, and in its checkpoints.
 
     Attributes:
       mean: of each channel, in grey levels of 0 to 255.

@@ -1,4 +1,4 @@
-"""Eight virtual CPU devices and private folders for every test process, set before jax starts."""
+"""Eight virtual CPU devices and a cache folder of the tests' own, set before jax starts."""
 
 import os
 import tempfile

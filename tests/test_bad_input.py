@@ -13,6 +13,7 @@ import pytest
 from experiments.run import main
 from experiments.vgg_imagenet import RECIPE
 from experiments.vgg_stl10 import RECIPE as STL10
+from jaxcnn.training.interruption import StopRequest
 
 # A network and images so small that, were a mistake let through, the test would still end soon.
 QUICK = (
@@ -190,16 +191,11 @@ def test_a_real_process_exits_with_status_2(tmp_path):
 
 
 def train(tmp_path, *arguments):
-    return main(
-        RECIPE,
-        [
-            "--config=digits",
-            *QUICK,
-            "--config.train.batch_size=8",
-            f"--config.workdir={tmp_path / 'run'}",
-            *arguments,
-        ],
-    )
+    """Trains quickly, or as the arguments say; its exit status."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    others = [*QUICK, "--config.train.batch_size=8", f"--config.workdir={tmp_path / 'run'}"]
+    others = [other for other in others if other.partition("=")[0] not in given]
+    return main(RECIPE, ["--config=digits", *others, *arguments])
 
 
 def test_an_unreadable_image_can_be_skipped(place, tmp_path, capfd):
@@ -248,3 +244,38 @@ def test_fewer_epochs_by_force_end_where_the_run_is(tmp_path):
     assert main(RECIPE, [*arguments, "--config.resume=force"]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["epochs"] == 2
+
+
+def test_data_that_has_changed_under_a_run_is_noticed(place, tmp_path, capfd):
+    pictures = tmp_path / "pictures"
+    shutil.copytree(place / "good", pictures)
+    arguments = [f"--config.data.source={pictures}"]
+    assert train(tmp_path, *arguments) == 0
+    picture(pictures / "train" / "cat" / "one_more.jpg")
+    capfd.readouterr()
+    assert train(tmp_path, *arguments) == 2
+    assert "train_examples: 16 -> 17" in capfd.readouterr().err
+
+
+def test_a_run_that_is_forced_on_is_not_finished_by_its_old_result(tmp_path, capfd, monkeypatch):
+    """Also when it is stopped before its end."""
+    arguments = ["--config.data.source=digits", "--config.train.batch_size=256"]
+    assert train(tmp_path, *arguments) == 0
+    longer = [*arguments, "--config.train.epochs=2", "--config.resume=force"]
+    monkeypatch.setattr(StopRequest, "reached", lambda self: True)
+    assert train(tmp_path, *longer) == 75
+    monkeypatch.undo()
+    capfd.readouterr()
+    assert train(tmp_path, *longer) == 0
+    output = capfd.readouterr().out
+    assert "Continuing from step 5." in output
+    assert "after 2 epochs" in output
+
+
+def test_a_loss_that_blows_up_is_one_sentence_under_pmap_too(tmp_path, capfd):
+    arguments = ["--config.data.source=digits", "--config.train.batch_size=64"]
+    blown_up = ["--config.optimizer.name=momentum", "--config.optimizer.learning_rate=1e20"]
+    assert train(tmp_path, *arguments, *blown_up, "--config.parallel=pmap") == 2
+    errors = capfd.readouterr().err
+    assert "no longer a number" in errors
+    assert "norms of the parameters: conv1_1/bias" in errors

@@ -157,3 +157,17 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
         store.save(3, layout().replicate(TREE), {})
     assert store.newest_sound() == (2, [])
     store.close()
+
+
+def test_what_is_damaged_is_set_aside_so_that_it_can_be_made_again(tmp_path):
+    store = save(tmp_path, steps=(1, 2, 3), keep=3)
+    flip(next(p for p in files_of(tmp_path / "3") if "state" in p.parts and p.stat().st_size))
+    assert store.newest_sound()[0] == 2
+    store.set_aside_after(2)
+    assert store.steps() == [1, 2]
+    assert (tmp_path / "3.damaged").is_dir()
+    place = layout()
+    store.save(3, place.to_mesh(place.replicate(TREE)), {})
+    store.wait()
+    assert store.newest_sound() == (3, [])
+    store.close()

@@ -85,7 +85,7 @@ def test_a_command(command, tmp_path):
 
 
 def test_the_command_of_several_processes_is_understood(tmp_path):
-    """With digits in place of ImageNet, and the other process there."""
+    """Every field of it is known: what is refused is a number of processes that cannot be."""
     (command,) = (c for c in COMMANDS if "parallel.coordinator" in c)
     process = run(command.replace("processes=2", "processes=0"), tmp_path)
     assert process.returncode == 2

@@ -51,7 +51,9 @@ class DataConfig:
       normalization: what the network takes: 'unit', values in [0, 1]; 'half', in [-1, 1]; 'mean',
         grey levels of 0 to 255 less their mean over the training set (VGG's); 'mean_std', divided
         by their standard deviation too; 'mean_image_std', by the mean of the images' own.
-      on_error: what to do about an image that cannot be read: 'stop', or 'skip' it and count it.
+      on_error: what to do about an image that cannot be read: 'stop', or 'skip' it and count it; a
+        black image takes its place in a training batch, with no weight in the loss (but a part in
+        the batch's statistics, where the network has BatchNorm).
       workers: worker processes that read and decode. 0: threads of the main process do.
       threads: threads that read and decode, over all worker processes; each makes whole batches.
       prefetch: batches made ahead of the step, over all worker processes; never fewer than there

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from jaxcnn.errors import UserError
 
@@ -73,7 +74,7 @@ def damage(folder: Path) -> str | None:
         manifest: Mapping[str, str] = json.loads((folder / _MANIFEST).read_text())
     except FileNotFoundError:
         return "it has no manifest, so it was never finished"
-    except ValueError:
+    except (OSError, ValueError):
         return "its manifest cannot be read"
     found = _checksums(folder)
     for name, checksum in manifest.items():
@@ -210,6 +211,17 @@ class Checkpoints:
         )
         return restored["state"]
 
+    def set_aside_after(self, step: int) -> None:
+        """Renames the checkpoints of steps after ``step`` to ``STEP.damaged``; none is deleted.
+
+        They would stand in the way of those that are made again.
+        """
+        for later in [s for s in self.steps() if s > step]:
+            if jax.process_index() == 0:
+                (self.folder / str(later)).rename(self.folder / f"{later}.damaged")
+        multihost_utils.sync_global_devices("damaged checkpoints set aside")
+        self._manager.reload()
+
     def drop_after(self, step: int) -> None:
         """Deletes the checkpoints of steps after ``step``."""
         for later in [s for s in self.steps() if s > step]:
@@ -252,6 +264,8 @@ class _writing:  # noqa: N801 - reads as a statement: with _writing(folder)
 def read_parameters(workdir: Path) -> dict[str, Any]:
     """The parameters of an earlier run, as numpy arrays: its best state's, else its newest.
 
+    They are those that were evaluated: the averaged ones where the run kept an average.
+
     Args:
       workdir: the run's work directory.
 
@@ -269,7 +283,8 @@ def read_parameters(workdir: Path) -> dict[str, Any]:
             tree = _tree_on_disk(path)
             with ocp.PyTreeCheckpointer() as reader:
                 as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-                return reader.restore(path, restore_args=as_numpy)["params"]
+                state = reader.restore(path, restore_args=as_numpy)
+                return state.get("ema") or state["params"]
     raise UserError(
         f"{workdir} holds no whole checkpoint to start from; train there first, or name another "
         "work directory."

@@ -62,6 +62,8 @@ class ParallelConfig:
                 raise UserError(
                     "parallel.devices limits one process only; leave it out with several."
                 )
+        if self.detect and self.devices is not None:
+            raise UserError("parallel.devices limits one process only; leave out parallel.detect.")
         if self.devices is not None and self.devices < 1:
             raise UserError(f"parallel.devices={self.devices} must be 1 or more.")
 

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import UserError
@@ -165,6 +164,9 @@ class Trainer:
             return state, None
         trained = means(self.layout.fetch(state.epoch))
         self.records.metrics("epoch", step, epoch, {k: trained[k] for k in ("loss", "accuracy")})
+        counted = int(self.layout.fetch(state.epoch.count))
+        if skipped := self.steps_per_epoch * self.config.batch_size - counted:
+            self.progress.note(f"epoch {epoch}: {skipped} training images could not be read")
         try:
             evaluation = self.evaluate(state)
         except Interrupted:
@@ -190,6 +192,8 @@ class Trainer:
         saved = self.layout.to_mesh(state)
         if stopping.stale == 0:
             self.best.save(step, saved, {**self.meta, "evaluation": metrics})
+            # The newest state says that the best one is there: it must be, whenever a run dies.
+            self.best.wait()
         self.newest.save(step, saved, {**self.meta, "evaluation": metrics})
         return state, evaluation
 
@@ -223,7 +227,8 @@ class Trainer:
         self.progress.show(loss=window["loss"])
         if window["loss"] <= self.config.divergence:
             return
-        norms = self.layout.fetch(jax.tree.map(jnp.linalg.norm, state.params))
+        params = self.layout.fetch(state.params)
+        norms = jax.tree.map(lambda x: np.linalg.norm(x.astype(np.float64)), params)
         self.progress.note(
             f"step {step}: the training loss is {window['loss']:.4g}; norms of the parameters: "
             + ", ".join(

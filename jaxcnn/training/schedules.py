@@ -53,6 +53,10 @@ class ScheduleConfig:
         for name in ("step_epochs", "patience"):
             if getattr(self, name) < 1:
                 raise UserError(f"schedule.{name}={getattr(self, name)} must be 1 or more.")
+        if self.max_reductions is not None and self.max_reductions < 0:
+            raise UserError(
+                f"schedule.max_reductions={self.max_reductions} must be 0 or more, or none."
+            )
         if self.early_stopping is not None and self.early_stopping < 1:
             raise UserError(
                 f"schedule.early_stopping={self.early_stopping} would stop before it starts; "

@@ -121,7 +121,7 @@ def make_train_step(
       prepare: augmentation on the device and normalisation.
       seed: the run's seed, for the dropout masks.
       steps_per_epoch: when the epoch's metrics start again from nothing.
-      log_every: when the window's metrics start again from nothing.
+      log_every: when, besides, the window's metrics start again from nothing.
       plateau_factor: what each reduction on a plateau multiplies the rate by.
       ema: decay of the parameters' moving average, where the state holds one.
       axis_name: the axis of pmap; None under jit.
@@ -163,8 +163,10 @@ def make_train_step(
 
         sums = _total(measure(logits, labels, weights), axis_name)
 
-        def add(before: Sums, period: int) -> Sums:
-            start = state.step % period == 0
+        epoch_starts = state.step % steps_per_epoch == 0
+        window_starts = epoch_starts | (state.step % log_every == 0)
+
+        def add(before: Sums, start: jax.Array) -> Sums:
             return jax.tree.map(
                 lambda b, s: jnp.where(start, 0, b).astype(b.dtype) + s, before, sums
             )
@@ -176,8 +178,8 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
             ema=None if ema is None else optax.incremental_update(params, state.ema, 1 - ema),
-            window=add(state.window, log_every),
-            epoch=add(state.epoch, steps_per_epoch),
+            window=add(state.window, window_starts),
+            epoch=add(state.epoch, epoch_starts),
         )
         return state, {"loss": loss, "learning_rate": rate}
 

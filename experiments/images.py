@@ -1,0 +1,130 @@
+"""From the configuration to the batches of a run, and to what the device makes of them."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.config import Experiment
+from jaxcnn.data.pipeline import EvalBatches, TrainBatches
+from jaxcnn.data.sources import Source, open_source
+from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
+from jaxcnn.errors import UserError
+from jaxcnn.preprocessing import ColorShift, Preprocessing, preprocess
+from jaxcnn.randomness import Purpose, device_key, example_keys
+from jaxcnn.training.devices import Layout
+from jaxcnn.training.steps import Prepare
+
+STATISTICS = "statistics.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The two splits of a run, and this process's batches of them."""
+
+    train: Source
+    train_batches: TrainBatches
+    eval: Source
+    eval_batches: EvalBatches
+    image_shape: tuple[int, int, int]
+
+    def facts(self) -> dict[str, Any]:
+        """What must be the same when a run goes on, as a JSON-able dict."""
+        return {
+            "train_examples": len(self.train),
+            "eval_examples": len(self.eval),
+            "class_names": list(self.train.class_names),
+        }
+
+
+def open_data(config: Experiment, layout: Layout) -> Data:
+    """The two splits and this process's batches of them.
+
+    Raises:
+      UserError: they are not to be had, or do not fit the batch size or the devices.
+    """
+    devices = len(layout.devices)
+    batch = config.train.batch_size
+    if batch % devices:
+        raise UserError(
+            f"train.batch_size={batch} cannot be divided over {devices} devices; give a multiple "
+            f"of {devices}, such as {batch + -batch % devices}, or fewer devices by "
+            "parallel.devices."
+        )
+    sources = [
+        open_source(config.data.source, split, data_dir=config.data.data_dir)
+        for split in (config.data.train_split, config.data.eval_split)
+    ]
+    views: dict[str, Any] = {
+        "config": config.data,
+        "augment": config.augment,
+        "process_index": jax.process_index(),
+        "process_count": jax.process_count(),
+    }
+    train, held_out = sources
+    size = config.data.image_size
+    return Data(
+        train=train,
+        train_batches=TrainBatches(train, batch_size=batch, seed=config.seed, **views),
+        eval=held_out,
+        eval_batches=EvalBatches(
+            held_out,
+            # Rounded up to whole rows for every device; padding is not counted.
+            batch_size=config.eval.batch_size + -config.eval.batch_size % devices,
+            **views,
+        ),
+        image_shape=(size, size, config.data.channels or train.channels),
+    )
+
+
+def statistics_of(
+    source: Source, config: Experiment, workdir: Path, *, show: bool
+) -> Statistics | None:
+    """The training split's statistics, where the configuration asks for any.
+
+    Args:
+      source: the training split.
+      config: the run's configuration.
+      workdir: the run's folder: a run that goes on takes those that it began with.
+      show: show a bar.
+
+    Raises:
+      UserError: an image, or what the run began with, cannot be read.
+    """
+    if config.data.normalization in ("unit", "half") and not config.augment.color_shift:
+        return None
+    goes_on = config.resume == "exact" and not config.restart
+    if goes_on and (workdir / STATISTICS).exists():
+        try:
+            return Statistics.from_json(json.loads((workdir / STATISTICS).read_text()))
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{workdir / STATISTICS} cannot be read ({error}); start anew with "
+                "--config.restart=True."
+            ) from error
+    if (
+        source.name.partition(":")[0] == "imagenet2012"
+        and (config.data.channels or source.channels) == 3
+    ):
+        return IMAGENET_STATISTICS
+    return compute_statistics(source, config=config.data, augment=config.augment, progress=show)
+
+
+def prepare_by(
+    preprocessing: Preprocessing,
+    config: Experiment | None = None,
+    statistics: Statistics | None = None,
+) -> Prepare:
+    """Normalisation on the device and, given the configuration, what is left of augmentation."""
+    if config is None or statistics is None or not config.augment.color_shift:
+        return lambda images, indices, step: preprocess(images, preprocessing=preprocessing)
+    seed = config.seed
+    shift = ColorShift(config.augment.color_shift, statistics.eigenvalues, statistics.eigenvectors)
+
+    def prepare(images: jax.Array, indices: jax.Array, step: jax.Array) -> jax.Array:
+        keys = example_keys(device_key(seed, Purpose.COLOR_SHIFT, step), indices)
+        return preprocess(images, preprocessing=preprocessing, color_shift=shift, keys=keys)
+
+    return prepare
