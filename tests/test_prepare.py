@@ -443,6 +443,7 @@ def test_other_mistakes(tmp_path, capsys):
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"<html>")
     sentence = mistake(capsys, "cifar10", f"--data_dir={tmp_path}/data", f"--manual_dir={tmp_path}")
     assert "cifar10 cannot use a file that it was given: Artifact" in sentence
+    assert sentence.endswith(" has wrong checksum; remove the file and get it again.")
     sentence = mistake(
         capsys, "cassava", f"--data_dir={tmp_path}/file/data", f"--manual_dir={tmp_path}/no"
     )

@@ -327,6 +327,7 @@ def test_folders_of_pictures(split, examples, pictures, place):
     assert_consistent(workdir, ran, examples=examples)
     assert set(result(workdir)["classes"]) == {"German shepherd", "poodle"}
     assert result(workdir)["top5"] == 1  # of two classes
+    assert "after 1 epoch (2 steps)" in ran.output
 
 
 def test_a_configuration_file_of_the_users(place):

@@ -138,8 +138,8 @@ def _check_network(builder: Any, root: Path, manual: Path | None) -> None:
             names = sorted({info.filename for info in files.values()} - {None})
             raise UserError(
                 f"{builder.name} is made from {', '.join(names)}, and {url.rpartition('/')[0]} "
-                "cannot be reached; download by other means what of these it needs, and give the "
-                "folder as --manual_dir."
+                "cannot be reached; download the files by other means, and give their folder as "
+                "--manual_dir."
             ) from error
 
 

@@ -256,4 +256,4 @@ def allow_open_files(count: int) -> None:
 
 def first_line(error: Exception) -> str:
     """What an exception says, fit to stand in a sentence of ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
