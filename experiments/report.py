@@ -86,7 +86,8 @@ def text(result: Mapping[str, Any], workdir: Path) -> str:
     lines = [
         f"Result: top-1 accuracy {result['accuracy']:.2%}, top-5 {result['top5']:.2%}, loss "
         f"{result['loss']:.4f} on the {result['examples']:,} images of {result['split']}, after "
-        f"{result['epochs']} epoch{'s' * (result['epochs'] != 1)} ({result['steps']:,} steps){took}."
+        f"{result['epochs']} epoch{'s' * (result['epochs'] != 1)} ({result['steps']:,} steps)"
+        f"{took}."
     ]
     best = result["best"]
     if best is not None:
