@@ -107,9 +107,23 @@ FREE_ON_RESUME = frozenset(
         "parallel.processes",
         "parallel.process",
         "parallel.detect",
+        "parallel.timeout",
         "eval.batch_size",
         "workdir",
         "restart",
         "resume",
+    }
+)
+
+# Fields that may differ from process to process of one run.
+FREE_AMONG_PROCESSES = frozenset(
+    {
+        "data.data_dir",
+        "data.workers",
+        "data.threads",
+        "data.prefetch",
+        "parallel.coordinator",
+        "parallel.process",
+        "parallel.timeout",
     }
 )

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from experiments import commandline, report
-from experiments.config import Experiment
+from experiments.config import FREE_AMONG_PROCESSES, Experiment
 from experiments.images import STATISTICS, Data, open_data, prepare_by, statistics_of
 from experiments.network import initialize, make_model
-from experiments.workdir import Workdir
+from experiments.workdir import Workdir, changes
 from jaxcnn.data.cache import cache_folder
 from jaxcnn.data.pipeline import Batch, iterate
 from jaxcnn.data.statistics import Statistics
@@ -27,11 +27,12 @@ from jaxcnn.inspection.pictures import draw_batch, draw_curves
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.progress import Progress
 from jaxcnn.training.checkpoints import Checkpoints, read_parameters
-from jaxcnn.training.devices import Layout, connect_processes, make_layout
+from jaxcnn.training.devices import Layout, make_layout
 from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.loop import Trainer, evaluate
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.optimizers import make_optimizer
+from jaxcnn.training.processes import from_first, joined, wait_for_all
 from jaxcnn.training.records import Records, read_metrics, write_result
 from jaxcnn.training.schedules import make_schedule
 from jaxcnn.training.steps import TrainState, create_state, make_eval_step, make_train_step
@@ -93,10 +94,16 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
     Raises:
       UserError: the configuration, the data or the work directory cannot work.
     """
-    started = time.monotonic()
     config.check()
     _set_up_jax()
-    connect_processes(config.parallel)
+    with joined(config.parallel):
+        return _run(config, recipe, preset)
+
+
+def _run(config: Experiment, recipe: str, preset: str) -> int:
+    """The run, once its processes are joined."""
+    started = time.monotonic()
+    _check_same_command(config)
     primary = jax.process_index() == 0
     layout = make_layout(config.parallel)
     data = open_data(config, layout)
@@ -106,7 +113,7 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
     make_state = _state_maker(config, model, data)
     workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, data.facts())
     shapes = jax.eval_shape(make_state)
-    result = workdir.inspect(state_bytes=_bytes(shapes))
+    result = from_first(lambda: workdir.inspect(state_bytes=_bytes(shapes)))
     if primary:
         print(
             f"jaxcnn {__version__}: {recipe} {preset} on {report.hardware(layout.devices)}; "
@@ -123,8 +130,7 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
     first_batch = data.train_batches[0]
     trained = None if continued else _trained_parameters(config, shapes)
     statistics = statistics_of(data.train, config, workdir.path, show=primary)
-    if primary:
-        workdir.make()
+    _make(workdir)
     try:
         initial = _initial_state(config, make_state, trained)
         result = _train(config, workdir, layout, model, initial, data, first_batch, statistics)
@@ -280,6 +286,32 @@ def _set_up_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
 
 
+def _check_same_command(config: Experiment) -> None:
+    """Raises a UserError on a process that was started with other values than process 0."""
+    differ = changes(
+        from_first(lambda: commandline.to_dict(config)), config, free=FREE_AMONG_PROCESSES
+    )
+    if differ:
+        raise UserError(
+            f"this process was started with other values than process 0 ({'; '.join(differ)}); "
+            "give all of them the same command, but for parallel.process."
+        )
+
+
+def _make(workdir: Workdir) -> None:
+    """Makes the work directory, once every process has checked all it can, and for all of them."""
+    wait_for_all()
+    mark = workdir.path / from_first(workdir.make)
+    if not mark.exists():
+        raise UserError(
+            f"the work directory {workdir.path} is another one here than on process 0; give one on "
+            "a disk that all processes share by --config.workdir=FOLDER."
+        )
+    wait_for_all()
+    if jax.process_index() == 0:
+        mark.rmdir()
+
+
 def _state_maker(config: Experiment, model: nn.Module, data: Data) -> Callable[[], TrainState]:
     """A function that makes the state before the first step, from random parameters."""
     return functools.partial(
@@ -314,7 +346,7 @@ def _initial_state(config: Experiment, make: Callable[[], TrainState], trained: 
 
 def _restore(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bool) -> TrainState:
     """The state of the newest whole checkpoint, on the devices there are now, or ``state``."""
-    step, complaints = newest.newest_sound()
+    step, complaints = from_first(newest.newest_sound)
     if show:
         for complaint in complaints:
             print(f"Warning: {complaint}", file=sys.stderr)

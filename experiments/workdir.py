@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _changes(saved: Mapping[str, Any], config: Experiment) -> list[str]:
-    """The fields that differ in a way that changes numbers, as ``field: saved -> now``."""
+def changes(saved: Mapping[str, Any], config: Experiment, *, free: Collection[str]) -> list[str]:
+    """The fields that differ, but for the ``free`` ones, as ``field: saved -> now``."""
     before, now = (
-        {name: value for name, value in _flat(tree).items() if name not in FREE_ON_RESUME}
+        {name: value for name, value in _flat(tree).items() if name not in free}
         for tree in (saved, to_dict(config))
     )
     return _differences(before, now)
@@ -89,10 +89,10 @@ class Workdir:
                 )
             self._check_writable(whole_run)
             return None
-        changes = _changes(saved, self.config)
-        if changes and self.config.resume != "force":
+        changed = changes(saved, self.config, free=FREE_ON_RESUME)
+        if changed and self.config.resume != "force":
             raise UserError(
-                f"the run in {self.path} was made with other values ({'; '.join(changes)}); start "
+                f"the run in {self.path} was made with other values ({'; '.join(changed)}); start "
                 "anew with --config.restart=True, go on with these by --config.resume=force, or "
                 "give another workdir."
             )
@@ -103,7 +103,7 @@ class Workdir:
                 f"({'; '.join(_differences(began_with, self.data))}); put it back, start anew with "
                 "--config.restart=True, or go on all the same by --config.resume=force."
             )
-        result = None if changes else self._read(RESULT)
+        result = None if changed else self._read(RESULT)
         if result is None:
             self._check_writable(2 * state_bytes)
         return result
@@ -145,8 +145,11 @@ class Workdir:
                 "folder by --config.workdir=FOLDER."
             )
 
-    def make(self) -> None:
+    def make(self) -> str:
         """Makes the folder; on a restart that of an earlier run is renamed.
+
+        Returns:
+          The name of an empty folder in it, by which other machines know that they see this one.
 
         Raises:
           UserError: the folder cannot be made.
@@ -155,7 +158,9 @@ class Workdir:
             if self.config.restart and self.path.exists():
                 stamp = time.strftime("%Y%m%d-%H%M%S")
                 self.path.rename(self.path.with_name(f"{self.path.name}.{stamp}"))
-            self.path.mkdir(parents=True, exist_ok=True)
+            mark = f".shared-{time.time_ns()}"
+            (self.path / mark).mkdir(parents=True)
+            return mark
         except OSError as error:
             raise UserError(
                 f"the work directory {self.path} cannot be made ({error.strerror}); give another "

@@ -14,8 +14,9 @@ from jaxcnn import models
 from jaxcnn.models.layers import Dropout
 from jaxcnn.preprocessing import ColorShift, Preprocessing
 from jaxcnn.randomness import Purpose, device_key, example_keys, host_generator
-from jaxcnn.training.devices import ParallelConfig, connect_processes, make_layout
+from jaxcnn.training.devices import ParallelConfig, make_layout
 from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
+from jaxcnn.training.processes import joined
 from jaxcnn.training.steps import create_state, make_train_step
 
 STEPS, BATCH, SIZE = 20, 32, 32
@@ -111,8 +112,8 @@ def kept_units(step, batch, seed, axis_name):
 if __name__ == "__main__":
     coordinator, process, mode, path = sys.argv[1:]
     config = ParallelConfig(mode=mode, coordinator=coordinator, processes=2, process=int(process))
-    connect_processes(config)
-    tree, losses, masks = train(make_layout(config))
+    with joined(config):
+        tree, losses, masks = train(make_layout(config))
     rows = BATCH // 2
     indices = [global_batch(s)["index"][int(process) * rows :][:rows] for s in range(STEPS)]
     leaves = {f"leaf{k}": leaf for k, leaf in enumerate(jax.tree.leaves(tree))}

@@ -31,6 +31,7 @@ class ParallelConfig:
       process: this process's number, from 0, with `coordinator`.
       detect: ask `jax.distributed` to find the other processes by itself (SLURM, Open MPI,
         Kubernetes, Cloud TPU).
+      timeout: how long the processes wait for one another at the start, in seconds.
     """
 
     shorthand: ClassVar[str] = "mode"
@@ -41,6 +42,7 @@ class ParallelConfig:
     processes: int | None = None
     process: int | None = None
     detect: bool = False
+    timeout: int = 300
 
     def check(self) -> None:
         """Raises a UserError for values that cannot work."""
@@ -51,21 +53,26 @@ class ParallelConfig:
                     "parallel.coordinator, parallel.processes and parallel.process belong "
                     "together: give all three, or none for one process."
                 )
+            assert self.coordinator is not None
             assert self.processes is not None
             assert self.process is not None
+            host, _, port = self.coordinator.rpartition(":")
+            if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+                raise UserError(
+                    f"parallel.coordinator={self.coordinator} is not of the form HOST:PORT, such "
+                    "as 10.0.0.1:1234."
+                )
             if not 0 <= self.process < self.processes:
                 raise UserError(
                     f"parallel.process={self.process} is not one of the {self.processes} "
                     "processes, which are numbered from 0."
                 )
-            if self.devices is not None:
-                raise UserError(
-                    "parallel.devices limits one process only; leave it out with several."
-                )
-        if self.detect and self.devices is not None:
-            raise UserError("parallel.devices limits one process only; leave out parallel.detect.")
+        if self.devices is not None and (self.coordinator is not None or self.detect):
+            raise UserError("parallel.devices limits one process only; leave it out with several.")
         if self.devices is not None and self.devices < 1:
             raise UserError(f"parallel.devices={self.devices} must be 1 or more.")
+        if self.timeout < 1:
+            raise UserError(f"parallel.timeout={self.timeout} must be 1 or more.")
 
 
 class Layout(Protocol):
@@ -215,21 +222,3 @@ def make_layout(config: ParallelConfig) -> Layout:
             )
         devices = devices[: config.devices]
     return (JitLayout if config.mode == "jit" else PmapLayout)(tuple(devices))
-
-
-def connect_processes(config: ParallelConfig) -> None:
-    """Joins the processes of a run by ``jax.distributed``; does nothing for a single one.
-
-    Raises:
-      UserError: the others could not be found or reached.
-    """
-    try:
-        if config.coordinator is not None:
-            jax.distributed.initialize(config.coordinator, config.processes, config.process)
-        elif config.detect:
-            jax.distributed.initialize()
-    except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"the processes of this run could not be joined ({str(error).splitlines()[0]}); "
-            "check parallel.coordinator, or the launcher that parallel.detect relies on."
-        ) from error

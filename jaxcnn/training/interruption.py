@@ -29,6 +29,8 @@ class StopRequest:
         if self._asked:  # asked twice: at once, without a checkpoint
             raise KeyboardInterrupt
         self._asked = True
+        if jax.process_count() > 1:
+            signal.raise_signal(signal.SIGTERM)  # which jax.distributed catches
 
     def reached(self) -> bool:
         """True when it is time to stop; asked by every process equally often.
@@ -44,11 +46,10 @@ class StopRequest:
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
         """Listens to SIGINT and SIGTERM; what stood before is put back at the end."""
-        # With several processes SIGTERM is caught by jax.distributed, and Ctrl-C becomes one.
+        # With several processes SIGTERM is caught by jax.distributed.
         several = jax.process_count() > 1
         numbers = [signal.SIGINT] if several else [signal.SIGINT, signal.SIGTERM]
-        handler = (lambda *_: signal.raise_signal(signal.SIGTERM)) if several else self._remember
-        before = {number: signal.signal(number, handler) for number in numbers}
+        before = {number: signal.signal(number, self._remember) for number in numbers}
         try:
             yield self
         finally:
