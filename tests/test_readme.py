@@ -87,6 +87,7 @@ def test_a_command(command, tmp_path):
 def test_the_command_of_several_processes_is_understood(tmp_path):
     """Every field of it is known: what is refused is a number of processes that cannot be."""
     (command,) = (c for c in COMMANDS if "parallel.coordinator" in c)
+    command = command.replace("HOST:PORT", "127.0.0.1:1234")
     process = run(command.replace("processes=2", "processes=0"), tmp_path)
     assert process.returncode == 2
     assert "parallel.process" in process.stderr
