@@ -103,6 +103,15 @@ def contents(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compile_quickly():
+    """Networks are compiled here once and run for seconds: it is compiling that takes the time."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     """The folder that commands are given in."""
@@ -534,6 +543,7 @@ def test_bfloat16_and_averaged_parameters(ran_digits, place):
 def test_a_real_process_says_nothing_but_what_it_should(ran_digits, place):
     environment = os.environ | {
         "PYTHONPATH": str(Path(__file__).parents[1]),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ["JAXCNN_CACHE"]) / "xla"),
     }
     process = subprocess.run(
