@@ -78,7 +78,7 @@ def test_mistakes(root, tmp_path):
     assert re.match(rf"the data source {tmp_path}/nope does not exist;", error(tmp_path / "nope"))
     assert "is not a folder" in error(root / "train/README")
     assert "has no folder train" in error(tmp_path)
-    assert error(root, "dev").endswith("has no split 'dev'; it has test, train, val.")
+    assert "has no split 'dev'; it has test, train, val (data.train_split, " in error(root, "dev")
     assert "'train[:80%]' is a slice" in error(root, "train[:80%]")
     with pytest.raises(UserError, match="the data source is empty"):
         open_source("", "train")

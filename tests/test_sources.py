@@ -196,7 +196,9 @@ def test_folders_of_images_given_as_data_dir(tmp_path):
 
 
 def test_splits():
-    assert error("digits", "validation") == "digits has no split 'validation'; it has test, train."
+    assert error("digits", "validation") == (
+        "digits has no split 'validation'; it has test, train (data.train_split, data.eval_split)."
+    )
     assert "has no split ''" in error("digits", "")
     for split in ("train[:x]", "train[:200%]", "train[", "train[:99999]"):
         assert f"'{split}' is no split of digits (" in error("digits", split)

@@ -79,7 +79,10 @@ def _split_folder(root: Path, split: str) -> Path:
     for name in names:
         if name and (root / name).is_dir():
             return root / name
-    raise UserError(f"{root} has no split '{split}'; it has {', '.join(_folders(root))}.")
+    raise UserError(
+        f"{root} has no split '{split}'; it has {', '.join(_folders(root))} "
+        "(data.train_split, data.eval_split)."
+    )
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

@@ -223,7 +223,10 @@ def _file_instructions(name: str, split: str, info: Any, folder: Path) -> Sequen
     """Which records of which files make up the split; every one of the files is there."""
     base = re.match(r"[\w-]*", split)[0]  # type: ignore[index]  # matches at least nothing
     if base not in info.splits and base != "all":
-        raise UserError(f"{name} has no split '{split}'; it has {', '.join(sorted(info.splits))}.")
+        raise UserError(
+            f"{name} has no split '{split}'; it has {', '.join(sorted(info.splits))} "
+            "(data.train_split, data.eval_split)."
+        )
     try:
         instructions = info.splits[split].file_instructions
     except (ValueError, NotImplementedError) as error:
