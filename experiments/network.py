@@ -23,8 +23,8 @@ class ModelConfig:
       hidden: widths of the hidden fully connected layers.
       pooled_size: side of the map that the fully connected layers see.
       dropout: probability of dropping a hidden unit of the fully connected layers.
-      initialization: 'glorot', 'paper' (normal, variance 0.01), 'he', or 'he_fan_out' (with
-        normal linear weights of std 0.01).
+      initialization: 'glorot', 'he', 'he_fan_out' (with normal linear weights of std 0.01), or a
+        paper's own: 'lenet', 'alexnet', 'zfnet', 'vgg' (normal, variance 0.01), 'googlenet'.
       dtype: type of the computation; the parameters stay float32.
       initialize_from: the work directory of a finished or running training whose parameters
         (the best, else the newest) this one starts from.

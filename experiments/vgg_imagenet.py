@@ -21,7 +21,7 @@ rate of 1e-3 and the 74 epochs of the fine-tuning at S in [256; 512]; that what 
 from is its best state, not its last; He's initialisation for the forms with BatchNorm.
 
 Initialisation: Glorot, as the paper recommends in its note after submission. The paper's own
-(normal, variance 1e-2) is `--config.model.initialization=paper`, with the deeper networks started
+(normal, variance 1e-2) is `--config.model.initialization=vgg`, with the deeper networks started
 from a trained A: the presets `b_from_a` to `e_from_a`.
 """
 
@@ -108,7 +108,7 @@ def _presets() -> dict[str, tuple[Experiment, str]]:
                 _of(
                     PAPER,
                     name=name,
-                    initialization="paper",
+                    initialization="vgg",
                     initialize_from="runs/vgg_imagenet/a",
                     # A's first four convolutions, its fully connected layers (section 3.1).
                     initialize_layers="conv1_1|conv2_1|conv3_[12]|fc[67]|logits",

@@ -4,6 +4,7 @@ Run as a program it is one of two processes:
 ``python layout_training.py COORDINATOR PROCESS MODE FILE.npz``.
 """
 
+import itertools
 import sys
 
 import jax
@@ -11,35 +12,41 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import models
+from jaxcnn.data.crops import AugmentConfig
+from jaxcnn.data.pipeline import DataConfig, TrainBatches
+from jaxcnn.data.sources import open_source
 from jaxcnn.models.layers import Dropout
 from jaxcnn.preprocessing import ColorShift, Preprocessing
-from jaxcnn.randomness import Purpose, device_key, example_keys, host_generator
+from jaxcnn.randomness import Purpose, device_key, example_keys
 from jaxcnn.training.devices import ParallelConfig, make_layout
 from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
 from jaxcnn.training.processes import joined
 from jaxcnn.training.steps import create_state, make_train_step
 
-STEPS, BATCH, SIZE = 20, 32, 32
+STEPS, BATCH, SIZE, CLASSES = 20, 32, 32, 10
 
 
-def global_batch(step):
-    """The batch of a step: classes are told apart by their brightness."""
-    random = host_generator(0, Purpose.SHUFFLE, step)
-    label = random.integers(0, 4, BATCH)
-    noise = random.integers(0, 64, (BATCH, SIZE, SIZE, 3))
-    return {
-        "image": (noise + 48 * label[:, None, None, None]).astype(np.uint8),
-        "label": label.astype(np.int32),
-        "index": random.permutation(1000)[:BATCH].astype(np.int32),
-        # One image is left out of every batch, as a skipped one is.
-        "weight": (np.arange(BATCH) != step % BATCH).astype(np.float32),
-    }
+def own_batches():
+    """The training batches of a run, as this process has them, through the real pipeline."""
+    batches = TrainBatches(
+        open_source("digits", "train"),
+        config=DataConfig(image_size=SIZE, channels=3),
+        augment=AugmentConfig(scale_min=SIZE, scale_max=40),
+        batch_size=BATCH,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        seed=0,
+    )
+    for step in range(STEPS):
+        batch = batches[step]
+        # Some images have no weight, as skipped ones have none.
+        yield batch | {"weight": batch["weight"] * (batch["index"] % 32 != 0)}
 
 
 def train(layout, *, seed=0, steps=STEPS, **other_fields):
-    """Final parameters and statistics, the losses, and the first dropout masks of each step."""
+    """Final state, and of each step the loss, the first dropout mask and the examples' indices."""
     fields = {
-        "num_classes": 4,
+        "num_classes": CLASSES,
         "width": 8,
         "hidden": (32, 32),
         "pooled_size": 1,
@@ -65,7 +72,7 @@ def train(layout, *, seed=0, steps=STEPS, **other_fields):
             optimizer,
             # Low, for a training that is not chaotic: where rounding puts a value on the other side
             # of a ReLU's kink the gradients jump, and high rates let that grow from step to step.
-            lambda s: 2e-5 * 0.5 ** (s // 10),
+            lambda s: 5e-6 * 0.5 ** (s // 10),
             prepare,
             seed=seed,
             steps_per_epoch=10,
@@ -84,11 +91,10 @@ def train(layout, *, seed=0, steps=STEPS, **other_fields):
         )
     )
     state = layout.replicate(create())
-    rows = BATCH // jax.process_count()
-    mine = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
-    losses, masks = [], []
-    for s in range(steps):
-        batch = layout.place({k: v[mine] for k, v in global_batch(s).items()})
+    losses, masks, indices = [], [], []
+    for batch in itertools.islice(own_batches(), steps):
+        indices.append(batch["index"])
+        batch = layout.place(batch)
         masks.append(layout.fetch(kept(state.step, batch)))
         state, metrics = step(state, batch)
         losses.append(layout.fetch(metrics["loss"]))
@@ -97,6 +103,7 @@ def train(layout, *, seed=0, steps=STEPS, **other_fields):
         {"params": state.params, "batch_stats": state.batch_stats, "opt_state": state.opt_state},
         np.array(losses),
         np.array(masks),
+        np.array(indices),
     )
 
 
@@ -113,8 +120,6 @@ if __name__ == "__main__":
     coordinator, process, mode, path = sys.argv[1:]
     config = ParallelConfig(mode=mode, coordinator=coordinator, processes=2, process=int(process))
     with joined(config):
-        tree, losses, masks = train(make_layout(config))
-    rows = BATCH // 2
-    indices = [global_batch(s)["index"][int(process) * rows :][:rows] for s in range(STEPS)]
+        tree, losses, masks, indices = train(make_layout(config))
     leaves = {f"leaf{k}": leaf for k, leaf in enumerate(jax.tree.leaves(tree))}
     np.savez(path, **leaves, losses=losses, masks=masks, indices=indices)

@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 
 from jaxcnn.errors import UserError
-from jaxcnn.models.initialization import INITIALIZATIONS, initialization
+from jaxcnn.models.initialization import initialization
 from jaxcnn.models.layers import (
     BatchNorm,
     Dropout,
@@ -165,7 +165,11 @@ def test_dropout_draws_the_mask_of_the_global_batch_under_pmap_and_on_a_mesh(sha
     ("name", "convolution_std", "linear_std"),
     [
         ("glorot", math.sqrt(2 / (9 * 40 + 9 * 80)), math.sqrt(2 / (500 + 300))),
-        ("paper", 0.1, 0.1),
+        ("vgg", 0.1, 0.1),
+        ("alexnet", 0.01, 0.01),
+        ("zfnet", 0.01, 0.01),
+        ("lenet", 2.4 / 360 / math.sqrt(3), 2.4 / 500 / math.sqrt(3)),
+        ("googlenet", math.sqrt(1 / 360), math.sqrt(1 / 500)),
         ("he", math.sqrt(2 / (9 * 40)), math.sqrt(2 / 500)),
         ("he_fan_out", math.sqrt(2 / (9 * 80)), 0.01),
     ],
@@ -183,10 +187,12 @@ def test_initializations_have_the_mean_and_deviation_of_their_sources(
         assert abs(weights.mean()) < 0.02 * std
         # A uniform distribution ends at sqrt(3) deviations, a full normal one goes beyond 3.5.
         widest = np.abs(weights).max() / std
-        assert widest <= math.sqrt(3) + 1e-6 if name == "glorot" else widest > 3.5
+        uniform = name in ("glorot", "lenet", "googlenet")
+        assert widest <= math.sqrt(3) + 1e-6 if uniform else widest > 3.5
+    biases = {"alexnet": 1.0, "googlenet": 0.2}
+    np.testing.assert_allclose(drawn.positive(KEY, (4,), jnp.float32), biases.get(name, 0.0))
 
 
 def test_an_unknown_initialization_is_told_with_the_nearest():
-    assert set(INITIALIZATIONS) == {"glorot", "paper", "he", "he_fan_out"}
     with pytest.raises(UserError, match="no initialization 'glorat'; did you mean 'glorot'"):
         initialization("glorat")

@@ -1,7 +1,35 @@
 """The networks, pure Linen modules: importing this costs jax and flax and nothing else."""
 
+from jaxcnn.models.alexnet import AlexNet, AlexNetBN, AlexNetOneTower, AlexNetOWT, AlexNetPoolBN
 from jaxcnn.models.features import feature_names, features
+from jaxcnn.models.googlenet import GoogLeNet, GoogLeNetBN, GoogLeNetPlainStem
+from jaxcnn.models.lenet import LeNet5, LeNet5Original
+from jaxcnn.models.mnist_cnn import MNISTCNN
 from jaxcnn.models.registry import create_model, list_models, register
+from jaxcnn.models.resnet import (
+    Plain18,
+    Plain20,
+    Plain32,
+    Plain34,
+    Plain44,
+    Plain56,
+    Plain110,
+    ResNet,
+    ResNet18,
+    ResNet20,
+    ResNet32,
+    ResNet34,
+    ResNet44,
+    ResNet50,
+    ResNet50V15,
+    ResNet56,
+    ResNet101,
+    ResNet101V15,
+    ResNet110,
+    ResNet152,
+    ResNet152V15,
+)
+from jaxcnn.models.resnet_nobn import ResNet50NoBN
 from jaxcnn.models.vgg import (
     VGG,
     VGG11,
@@ -18,8 +46,10 @@ from jaxcnn.models.vgg import (
     VGG16Average,
     VGGSmall,
 )
+from jaxcnn.models.zfnet import ZFNet, ZFNetLarge
 
 __all__ = [
+    "MNISTCNN",
     "VGG",
     "VGG11",
     "VGG11BN",
@@ -32,8 +62,42 @@ __all__ = [
     "VGG16CBN",
     "VGG19",
     "VGG19BN",
+    "AlexNet",
+    "AlexNetBN",
+    "AlexNetOWT",
+    "AlexNetOneTower",
+    "AlexNetPoolBN",
+    "GoogLeNet",
+    "GoogLeNetBN",
+    "GoogLeNetPlainStem",
+    "LeNet5",
+    "LeNet5Original",
+    "Plain18",
+    "Plain20",
+    "Plain32",
+    "Plain34",
+    "Plain44",
+    "Plain56",
+    "Plain110",
+    "ResNet",
+    "ResNet18",
+    "ResNet20",
+    "ResNet32",
+    "ResNet34",
+    "ResNet44",
+    "ResNet50",
+    "ResNet50NoBN",
+    "ResNet50V15",
+    "ResNet56",
+    "ResNet101",
+    "ResNet101V15",
+    "ResNet110",
+    "ResNet152",
+    "ResNet152V15",
     "VGG16Average",
     "VGGSmall",
+    "ZFNet",
+    "ZFNetLarge",
     "create_model",
     "feature_names",
     "features",

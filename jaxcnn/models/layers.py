@@ -13,10 +13,10 @@ import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax import lax
-from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from jaxcnn.errors import UserError
+from jaxcnn.models.initialization import Initializer
 
 
 class Activation(nn.Module):
@@ -100,6 +100,7 @@ class FullyConnected(nn.Module):
       features: the number of outputs.
       window: height and width of the window, in positions of the map.
       kernel_init: draws the kernel.
+      bias_init: draws the bias.
       dtype: of the computation and of the output.
       param_dtype: of the parameters.
     """
@@ -107,6 +108,7 @@ class FullyConnected(nn.Module):
     features: int
     window: int = 1
     kernel_init: Initializer = nn.initializers.glorot_uniform()
+    bias_init: Initializer = nn.initializers.zeros
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -124,7 +126,7 @@ class FullyConnected(nn.Module):
         swept = x.ndim == 4
         inputs = self.window**2 * x.shape[-1] if swept else x.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (inputs, self.features), self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         if not swept:
             return x @ kernel + bias
@@ -163,11 +165,45 @@ class LocalResponseNorm(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Max pooling without padding; rows and columns that fill no window are left out.
+    """Max pooling.
 
     It is the maximum of strided slices, not ``lax.reduce_window``, whose gradient (select and
     scatter) is many times slower on CPU and has no deterministic form on GPU. The two differ
     only where elements tie: the gradient is shared between them, not given to the first.
+
+    Attributes:
+      window: height and width of the window.
+      stride: rows and columns from one window to the next.
+      padding: rows and columns of minus infinity on every side.
+      ceil: rows and columns that fill no whole window make one more of their own, as in Caffe and
+        in PyTorch's ``ceil_mode``, if it begins within the map or the padding before it. Without,
+        they are left out.
+    """
+
+    window: int = 2
+    stride: int = 2
+    padding: int = 0
+    ceil: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Pools ``x``, shape (batch, height, width, channels)."""
+        for axis in (1, 2):
+            length = x.shape[axis] + 2 * self.padding
+            count = (length - self.window) // self.stride + 1
+            if self.ceil and count * self.stride < length - self.padding:
+                count += (length - self.window) % self.stride > 0
+            last = (count - 1) * self.stride + self.window
+            if self.padding or last > x.shape[axis]:
+                margins = [(0, 0)] * x.ndim
+                margins[axis] = (self.padding, max(last - self.padding - x.shape[axis], 0))
+                x = jnp.pad(x, margins, constant_values=-jnp.inf)
+            x = functools.reduce(jnp.maximum, _slices(x, self.window, self.stride, count, axis))
+        return x
+
+
+class AveragePool(nn.Module):
+    """Average pooling without padding; rows and columns that fill no window are left out.
 
     Attributes:
       window: height and width of the window.
@@ -181,13 +217,39 @@ class MaxPool(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Pools ``x``, shape (batch, height, width, channels)."""
         for axis in (1, 2):
-            span = (x.shape[axis] - self.window) // self.stride * self.stride + 1
-            slices = [
-                lax.slice_in_dim(x, first, first + span, self.stride, axis)
-                for first in range(self.window)
-            ]
-            x = functools.reduce(jnp.maximum, slices)
+            count = (x.shape[axis] - self.window) // self.stride + 1
+            slices = _slices(x, self.window, self.stride, count, axis)
+            x = functools.reduce(jnp.add, slices) / self.window
         return x
+
+
+def _slices(x: jax.Array, window: int, stride: int, count: int, axis: int) -> list[jax.Array]:
+    """The first elements of ``count`` windows along an axis, the second ones, and so on."""
+    span = (count - 1) * stride + 1
+    return [lax.slice_in_dim(x, i, i + span, stride, axis) for i in range(window)]
+
+
+def check_images(images: jax.Array, least: int, network: str) -> None:
+    """Refuses what a network cannot take.
+
+    Args:
+      images: should have the shape (batch, height, width, channels).
+      least: the smallest height and width, in pixels.
+      network: what to call it.
+
+    Raises:
+      UserError: another number of axes, or smaller images.
+    """
+    if images.ndim != 4:
+        raise UserError(
+            f"images must have the shape (batch, height, width, channels), not {images.shape}"
+        )
+    height, width = images.shape[1:3]
+    if min(height, width) < least:
+        raise UserError(
+            f"images of {height} x {width} are too small for {network}: give {least} x {least} at "
+            "least"
+        )
 
 
 def adaptive_average_pool(x: jax.Array, size: int) -> jax.Array:

@@ -8,16 +8,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from jaxcnn.errors import UserError
+from jaxcnn.models.head import fully_connected_head
 from jaxcnn.models.initialization import initialization
 from jaxcnn.models.layers import (
     Activation,
     BatchNorm,
-    Dropout,
-    FullyConnected,
     LocalResponseNorm,
     MaxPool,
     adaptive_average_pool,
+    check_images,
     sliding_average_pool,
 )
 from jaxcnn.models.registry import register
@@ -87,13 +86,13 @@ class VGG(nn.Module):
         Raises:
           UserError: the images are too small, or ``initialization`` is no known name.
         """
-        self._check_size(images, self.pooled_size if dense else 1)
+        least = 2 ** len(self.groups) * (self.pooled_size if dense else 1)
+        check_images(images, least, "this VGG with dense=True" if dense else "this VGG")
         init = initialization(self.initialization)
-        logits_dtype = param_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        param_dtype = jnp.promote_types(self.dtype, jnp.float32)
         convolution = functools.partial(
             nn.Conv, kernel_init=init.convolution, dtype=self.dtype, param_dtype=param_dtype
         )
-        linear = functools.partial(FullyConnected, kernel_init=init.linear, param_dtype=param_dtype)
 
         x = images
         for i, (width, kernels) in enumerate(self.groups, start=1):
@@ -122,26 +121,19 @@ class VGG(nn.Module):
         if not dense:
             x = x.reshape(x.shape[0], -1)
 
-        for i, width in enumerate(self.hidden, start=len(self.groups) + 1):
-            x = linear(width, window, dtype=self.dtype, name=f"fc{i}")(x)
-            x = Activation(self.activation, name=f"relu{i}")(x)
-            if self.dropout:
-                x = Dropout(self.dropout, self.axis_name, name=f"dropout{i}")(x, train=train)
-            window = 1
-        return linear(self.num_classes, window, dtype=logits_dtype, name="logits")(x)
-
-    def _check_size(self, images: jax.Array, last: int) -> None:
-        """Refuses images of which the poolings leave less than ``last`` rows or columns."""
-        if images.ndim != 4:
-            raise UserError(
-                f"images must have the shape (batch, height, width, channels), not {images.shape}"
-            )
-        least, (height, width) = last * 2 ** len(self.groups), images.shape[1:3]
-        if min(height, width) < least:
-            raise UserError(
-                f"images of {height} x {width} are too small for this VGG"
-                f"{' with dense=True' if last > 1 else ''}: give {least} x {least} at least"
-            )
+        return fully_connected_head(
+            x,
+            self.hidden,
+            self.num_classes,
+            first=len(self.groups) + 1,
+            window=window,
+            init=init,
+            dropout=self.dropout,
+            activation=self.activation,
+            train=train,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+        )
 
 
 VGG11 = functools.partial(VGG, groups=CONFIGURATIONS["A"])
