@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import KEY, QUICKLY, apply, count, features, initialized, pictures, shapes
 
 import jaxcnn
 from jaxcnn import models
 from jaxcnn.errors import UserError
 from jaxcnn.models.layers import BatchNorm
-
-KEY = jax.random.key(0)
 
 PARAMETERS = {  # at 1000 and at 10 classes
     "vgg11": (132_863_336, 128_807_306),
@@ -41,42 +40,6 @@ tiny = functools.partial(
     hidden=(12, 8),
     pooled_size=2,
 )
-
-
-def pictures(*shape):
-    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
-
-
-def shapes(model, size=224, channels=3):
-    images = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-    return jax.eval_shape(lambda images: model.init(KEY, images), images)
-
-
-def initialized(model):
-    """Variables in which nothing is 0 or 1, biases and statistics included, made without XLA."""
-    generator = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        name = path[-1].key
-        deviation = math.sqrt(2 / math.prod(leaf.shape[:-1])) if name == "kernel" else 0.1
-        values = generator.normal(float(name in ("scale", "var")), deviation, leaf.shape)
-        return values.astype(leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes(model))
-
-
-@functools.partial(jax.jit, static_argnames=("model", "train", "dense", "mutable"))
-def apply(model, variables, images, **arguments):
-    return model.apply(variables, images, **arguments)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "names", "train", "dense"))
-def features(model, variables, images, names, **arguments):
-    return models.features(model, variables, images, names, **arguments)
-
-
-def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -243,9 +206,7 @@ def test_every_parameter_has_a_gradient(name):
         )
         return -jax.nn.log_softmax(logits)[:, 0].mean()
 
-    # It runs once: compiled quickly rather than to run quickly.
-    unoptimized = {"xla_backend_optimization_level": 0}
-    gradient = jax.jit(jax.grad(loss), compiler_options=unoptimized)(variables["params"])
+    gradient = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(variables["params"])
     chex.assert_tree_all_finite(gradient)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert float(jnp.abs(leaf).max()) > 0, jax.tree_util.keystr(path)

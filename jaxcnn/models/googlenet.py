@@ -119,7 +119,7 @@ class GoogLeNet(nn.Module):
     """A GoogLeNet, from images to logits; as it stands, the paper's.
 
     In training the logits of its two auxiliary classifiers, on modules 4a and 4d, are in the
-    collection ``aux_logits`` under ``aux_4a`` and ``aux_4d``, for those who make it mutable.
+    collection ``aux_logits`` under ``'4a'`` and ``'4d'``, for those who make it mutable.
 
     Attributes:
       num_classes: the number of logits.
@@ -242,7 +242,7 @@ class GoogLeNet(nn.Module):
                     name=f"aux_{number}",
                 )(x, train=train)
                 if not self.is_initializing():
-                    self.sow("aux_logits", f"aux_{number}", logits, reduce_fn=lambda _, last: last)
+                    self.sow("aux_logits", number, logits, reduce_fn=lambda _, last: last)
 
         x = sliding_average_pool(x, 7) if dense else adaptive_average_pool(x, 1)[:, 0, 0]
         if self.dropout:
