@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "jaxcnn/data": {"jaxcnn.data", *GROUND},
     "jaxcnn/training": {"jaxcnn.training", *GROUND},
     "jaxcnn/inspection": {"jaxcnn.inspection", *GROUND},
+    "jaxcnn/pretrained": {"jaxcnn.pretrained", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
     "jaxcnn/preprocessing.py": {"jaxcnn.preprocessing", *GROUND},
     "jaxcnn/errors.py": set(),
     "jaxcnn/files.py": {"jaxcnn.errors"},
