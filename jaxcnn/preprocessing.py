@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxcnn.errors import UserError
 
 Normalization = Literal["unit", "half", "mean", "mean_std", "mean_image_std"]
+ChannelOrder = Literal["RGB", "BGR"]
 
 
 class ChannelStatistics(Protocol):
@@ -30,15 +31,33 @@ class ChannelStatistics(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Normalisation, ``(images - mean) / std``: part of a trained network, and in its checkpoints.
+    """What a network was trained to be given: part of it, and in its checkpoints and weights.
+
+    The call takes images with their channels in the order R, G, B, whatever the network wants,
+    and does all that is to be done to their values: ``(images - mean) / std``, in the network's
+    order. How they are resized and cropped is a fact for whoever reads the files.
 
     Attributes:
-      mean: of each channel, in grey levels of 0 to 255.
-      std: what each channel is divided by, in grey levels.
+      mean: of each channel, in the network's order, in grey levels of 0 to 255.
+      std: what each channel is divided by, in the network's order, in grey levels.
+      channel_order: of the network's input, where it has three channels.
+      shorter_side: what the shorter side of an image is resized to, in pixels; None: not known.
+      crop: side of the square that is then cropped from the centre, in pixels; None: not known.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    channel_order: ChannelOrder = "RGB"
+    shorter_side: int | None = None
+    crop: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"{len(self.mean)} means and {len(self.std)} standard deviations")
+        if self.channel_order not in get_args(ChannelOrder):
+            raise ValueError(f"channel_order is 'RGB' or 'BGR', not {self.channel_order!r}")
+        if self.channel_order == "BGR" and len(self.mean) != 3:
+            raise ValueError(f"{len(self.mean)} channels cannot be in the order BGR")
 
     @classmethod
     def named(
@@ -86,14 +105,14 @@ class Preprocessing:
         return cls(statistics.mean, std)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Normalises images.
+        """Puts the channels in order and normalises them.
 
         Args:
           images: uint8, or float32 in the same range of 0 to 255 (as `ColorShift` gives them), of
-            shape ``(..., channels)``.
+            shape ``(..., channels)``, in the order R, G, B.
 
         Returns:
-          float32, of the same shape.
+          float32, of the same shape, in the network's order.
 
         Raises:
           TypeError: any other type, since values in [0, 1] would pass for a black image.
@@ -105,17 +124,20 @@ class Preprocessing:
             raise ValueError(
                 f"images of {images.shape[-1]} channels do not fit a mean of {len(self.mean)}"
             )
+        if self.channel_order == "BGR":
+            images = images[..., ::-1]
         mean, std = (jnp.array(values, jnp.float32) for values in (self.mean, self.std))
         return (images.astype(jnp.float32) - mean) / std
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, as plain lists of numbers; `from_json` gives back the same to the bit."""
-        return {"mean": list(self.mean), "std": list(self.std)}
+        """The fields, tuples as lists; `from_json` gives back the same to the bit."""
+        fields = dataclasses.asdict(self)
+        return {**fields, "mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Preprocessing":
-        """What `to_json` gave, whether or not it has been through a JSON file."""
-        return cls(mean=tuple(fields["mean"]), std=tuple(fields["std"]))
+        """What `to_json` gave, now or when there were but mean and std, through a file or not."""
+        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
 
 
 @dataclasses.dataclass(frozen=True)
