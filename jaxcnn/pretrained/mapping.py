@@ -80,7 +80,7 @@ def tensors_to_variables(
         other = _fitting(tensors, NAMINGS[naming]) if naming in NAMINGS else None
         advice = f"; it fits '{other}': load it by that name" if other else ""
         raise UserError(f"{source} does not fit '{registered_name(model)}': {problem}{advice}.")
-    return unflatten_dict({e.path: e.to_ours(tensors, shapes[e.path]) for e in mapped})
+    return unflatten_dict({e.path: e.to_ours(tensors, shapes[e.path].shape) for e in mapped})
 
 
 def variables_to_tensors(

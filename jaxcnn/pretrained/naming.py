@@ -121,9 +121,10 @@ class Naming:
 
     def covers(self, model: nn.Module) -> bool:
         """Whether the library has this very network: one that computes the same in evaluation."""
+        registered = (create_model(name, **fields) for name, fields in self.networks.items())
         return any(
-            set(differing_fields(model, create_model(name, **fields))) <= FREE_FIELDS
-            for name, fields in self.networks.items()
+            type(model) is type(other) and FREE_FIELDS.issuperset(differing_fields(model, other))
+            for other in registered
         )
 
 
@@ -177,8 +178,28 @@ def variable_shapes(
     return flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
 
 
+class _StemFound(Exception):  # noqa: N818 - it is no error: it ends a forward pass early
+    """The first layer with a kernel has been called."""
+
+
 def stem_path(model: nn.Module) -> Path:
-    """Of the kernel that sees the images: the one array whose shape their channels change."""
-    grey, colour = variable_shapes(model, 1), variable_shapes(model, 3)
-    (path,) = (path for path in grey if grey[path].shape != colour[path].shape)
-    return path
+    """Of the kernel that sees the images, in our variables."""
+
+    def interceptor(
+        method: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: nn.module.InterceptorContext,
+    ) -> Any:
+        output = method(*args, **kwargs)
+        if context.module.has_variable("params", "kernel"):
+            raise _StemFound(context.module.path)
+        return output
+
+    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    try:
+        with nn.intercept_methods(interceptor):
+            jax.eval_shape(model.init, jax.random.key(0), images)
+    except _StemFound as found:
+        return ("params", *found.args[0], "kernel")
+    raise ValueError("the network has no layer with a kernel")
