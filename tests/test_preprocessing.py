@@ -110,6 +110,31 @@ def test_json_gives_back_the_same_to_the_bit():
     assert Preprocessing.from_json(json.loads(json.dumps(normalize.to_json()))) == normalize
 
 
+def test_json_of_before_there_were_channel_orders_is_read():
+    old = {"mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0]}
+    assert Preprocessing.from_json(old) == Preprocessing((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+
+
+def test_bgr_turns_images_round_and_takes_its_mean_in_that_order():
+    normalize = Preprocessing((1.0, 2.0, 3.0), (1.0, 2.0, 4.0), "BGR", shorter_side=256, crop=224)
+    pixel = jnp.array([[[[30, 20, 11]]]], jnp.uint8)
+    assert normalize(pixel).ravel().tolist() == [10, 9, 6.75]
+    assert Preprocessing.from_json(json.loads(json.dumps(normalize.to_json()))) == normalize
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "order", "message"),
+    [
+        ((0.0,), (1.0,), "BGR", "1 channels cannot be in the order BGR"),
+        ((0.0,) * 3, (1.0,) * 3, "GBR", "'RGB' or 'BGR'"),
+        ((0.0,) * 3, (1.0,), "RGB", "3 means and 1 standard deviations"),
+    ],
+)
+def test_preprocessing_that_makes_no_sense_is_refused(mean, std, order, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(mean, std, order)
+
+
 def test_color_shift_is_alexnets_formula_on_values_from_0_to_1():
     published_values = np.array([0.2175, 0.0188, 0.0045])
     vectors = np.array(IMAGENET_STATISTICS.eigenvectors)

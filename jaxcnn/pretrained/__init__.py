@@ -1,5 +1,15 @@
 """Weights that others have published: reading their files, and fitting them to our networks."""
 
+from jaxcnn.pretrained.loading import load_pretrained
 from jaxcnn.pretrained.mapping import expected_keys, tensors_to_variables, variables_to_tensors
+from jaxcnn.pretrained.network import Pretrained
+from jaxcnn.pretrained.saving import save_weights
 
-__all__ = ["expected_keys", "tensors_to_variables", "variables_to_tensors"]
+__all__ = [
+    "Pretrained",
+    "expected_keys",
+    "load_pretrained",
+    "save_weights",
+    "tensors_to_variables",
+    "variables_to_tensors",
+]

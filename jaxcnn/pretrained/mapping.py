@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -22,6 +23,7 @@ from jaxcnn.pretrained.naming import (
     stem_path,
     variable_shapes,
 )
+from jaxcnn.pretrained.refusal import shown
 from jaxcnn.pretrained.torchvision import TIMM, TORCHVISION
 
 NAMINGS: dict[str, Naming] = {naming.name: naming for naming in (TORCHVISION, TIMM, KERAS)}
@@ -142,15 +144,25 @@ def in_head(path: Path) -> bool:
     return path[1] == "logits" or path[1].startswith("fc")
 
 
-def like_tensors(model: nn.Module, tensors: Mapping[str, np.ndarray], naming: Naming) -> nn.Module:
-    """The network with as many classes as the tensors, and auxiliary classifiers if they have."""
-    keys = {entry.path: entry.key for entry in naming.entries(model)}
-    head = np.shape(tensors.get(keys["params", "logits", "bias"], ()))
+def like_found(model: nn.Module, shapes: Mapping[Path, Shape]) -> nn.Module:
+    """The network with as many classes as what is found, and auxiliary classifiers if it has any.
+
+    Args:
+      model: the network.
+      shapes: of the arrays that are found, by their paths in our variables; of kernels any.
+    """
+    head = shapes.get(("params", "logits", "bias"), ())
     fields: dict[str, Any] = {"num_classes": head[0]} if len(head) == 1 else {}
-    auxiliary = [key for path, key in keys.items() if path[1].startswith("aux_")]
-    if auxiliary and not any(key in tensors for key in auxiliary):
+    if getattr(model, "auxiliary", False) and not any(p[1].startswith("aux_") for p in shapes):
         fields["auxiliary"] = False
     return model.clone(**fields)
+
+
+def as_in(tensors: Mapping[str, np.ndarray], naming: Naming, model: nn.Module) -> nn.Module:
+    """`like_found` of tensors by the names of a library."""
+    keys = {entry.path: entry.key for entry in naming.entries(model)}
+    found = {path: np.shape(tensors[key]) for path, key in keys.items() if key in tensors}
+    return like_found(model, found)
 
 
 def _expected(mapped: Iterable[Entry], shapes: Mapping[Path, Any]) -> dict[str, Shape]:
@@ -188,13 +200,15 @@ def _problem(
         return f"it has {_first(surplus)}, of which the network knows nothing"
     for key, shape in expected.items():
         if np.shape(tensors[key]) != shape:
-            return f"'{key}' should have the shape {shape}, and has {np.shape(tensors[key])}"
+            return f"{shown(key)} should have the shape {shape}, and has {np.shape(tensors[key])}"
+        if not jnp.issubdtype(tensors[key].dtype, jnp.floating):
+            return f"{shown(key)} holds {tensors[key].dtype}, not floating-point numbers"
     return None
 
 
 def _first(keys: list[str]) -> str:
     others = len(keys) - 1
-    return f"'{keys[0]}'" + (f" and {others} other{'s' * (others > 1)}" if others else "")
+    return shown(keys[0]) + (f" and {others} other{'s' * (others > 1)}" if others else "")
 
 
 def _ignored(model: nn.Module, naming: str) -> list[str]:
@@ -207,7 +221,7 @@ def _ignored(model: nn.Module, naming: str) -> list[str]:
 def _fitting(tensors: Mapping[str, np.ndarray], naming: Naming) -> str | None:
     """The registered network that tensors fit, if there is one."""
     for name, fields in naming.networks.items():
-        model = like_tensors(create_model(name, **fields), tensors, naming)
+        model = as_in(tensors, naming, create_model(name, **fields))
         mapped = tuple(naming.entries(model))
         if {key for entry in mapped for key in entry.keys} <= tensors.keys():
             shapes = _shapes(model, mapped, tensors)

@@ -159,7 +159,7 @@ def registered_name(model: nn.Module) -> str:
     return min(list_models(), key=lambda name: len(differing_fields(model, create_model(name))))
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=128)
 def variable_shapes(
     model: nn.Module, in_channels: int = 3, rows: int | None = None
 ) -> dict[Path, jax.ShapeDtypeStruct]:

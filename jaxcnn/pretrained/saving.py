@@ -1,0 +1,93 @@
+"""Our weights as a safetensors file, which PyTorch loads where torchvision has the network."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+
+from jaxcnn.errors import UserError
+from jaxcnn.files import write_atomically
+from jaxcnn.models import create_model
+from jaxcnn.preprocessing import Preprocessing
+from jaxcnn.pretrained.mapping import like_found, naming_of, variables_to_tensors
+from jaxcnn.pretrained.naming import stem_path
+from jaxcnn.pretrained.network import to_json
+from jaxcnn.pretrained.torchvision import TORCHVISION
+from jaxcnn.version import __version__
+
+FORMAT, FORMAT_VERSION = "jaxcnn", "1"
+
+
+def save_weights(
+    path: str | os.PathLike[str],
+    name_or_model: str | nn.Module,
+    variables: Mapping[str, Any],
+    *,
+    preprocessing: Preprocessing | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Writes weights that ``load_pretrained`` reads back to the bit, whole or not at all.
+
+    Where torchvision has the very network (and only there: its ResNet-50 is ``resnet50_v1_5``), its
+    names and layout are used, ``num_batches_tracked`` included, so that in PyTorch
+    ``model.load_state_dict(safetensors.torch.load_file(path), strict=True)`` gives the same logits.
+    In all others the names are ours, ``'conv1_1/kernel'``, and the layout is ours.
+
+    Images have to be preprocessed alike on both sides. Of the published GoogLeNet in particular
+    torchvision does a part in the network: build ``googlenet(transform_input=True)`` there to give
+    it images normalised as for its other networks, or leave ``transform_input`` False and give it
+    what ``preprocessing`` makes, images in [-1, 1].
+
+    Args:
+      path: of the file, usually ending in ``.safetensors``.
+      name_or_model: the network, or its name, which stands for the network of that name with as
+        many classes as the variables have.
+      variables: the network's, of arrays of any kind; nothing but parameters and batch statistics
+        is written.
+      preprocessing: what the weights were trained for.
+      class_names: the name of each logit.
+
+    Raises:
+      UserError: the variables are not the network's, the preprocessing or the names do not fit, or
+        the file cannot be written.
+    """
+    flat = flatten_dict(dict(variables))
+    if isinstance(name_or_model, str):
+        model = like_found(create_model(name_or_model), {p: np.shape(flat[p]) for p in flat})
+    else:
+        model = name_or_model
+    name, fields = to_json(model)
+    naming = naming_of(model)
+    tensors = variables_to_tensors(model, variables, naming)
+    channels = np.shape(flat[stem_path(model)])[2]
+    if preprocessing is not None and len(preprocessing.mean) != channels:
+        raise UserError(
+            f"preprocessing for {len(preprocessing.mean)} channels does not fit weights for "
+            f"{channels}."
+        )
+    if class_names is not None and len(class_names) != model.num_classes:
+        raise UserError(f"{len(class_names)} class names do not fit {model.num_classes} classes.")
+    if naming == TORCHVISION.name:
+        for key in [key for key in tensors if key.endswith(".running_var")]:
+            counter = key.replace("running_var", "num_batches_tracked")
+            tensors[counter] = np.zeros((), np.int64)
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "version": __version__,
+        "model": name,
+        "fields": json.dumps(fields),
+        "names": naming,
+    }
+    if preprocessing is not None:
+        metadata["preprocessing"] = json.dumps(preprocessing.to_json())
+    if class_names is not None:
+        metadata["class_names"] = json.dumps(list(class_names))
+    from safetensors.numpy import save
+
+    write_atomically(Path(path), save(tensors, metadata))
