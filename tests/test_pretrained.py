@@ -212,6 +212,17 @@ def test_tensors_come_back_to_the_bit(naming, name):
     assert_same(tensors, back)
 
 
+def test_names_that_a_network_does_not_have():
+    model = create_model("resnet50")
+    said = refusal(expected_keys, model, "torchvision")
+    assert "its nearest is 'resnet50_v1_5' (they differ in stride_in)." in said
+    assert "torchvision has no network that computes what 'resnet50' does" in refusal(
+        variables_to_tensors, model, {}, "torchvision"
+    )
+    assert "not written in Keras' names" in refusal(variables_to_tensors, model, {}, "keras")
+    assert "did you mean 'torchvision'?" in refusal(expected_keys, model, "torchvison")
+
+
 def test_keras_biases_are_folded_into_the_running_means():
     model = narrow("resnet50", norm=KERAS_NORM)
     tensors = random_tensors(model, "keras")
@@ -472,11 +483,15 @@ def test_the_head_of_keras_is_whole_or_missing(monkeypatch):
     tensors = shapes_alone("vgg16", "keras")
     del tensors["fc2/kernel"]
     assert "lacks 'fc2/kernel'." in refusal(load, monkeypatch, "vgg16", tensors, "keras")
+    topless = {key: array for key, array in tensors.items() if key.startswith("block")}
+    assert "; it fits 'vgg16': load" in refusal(load, monkeypatch, "vgg19", topless, "keras")
 
 
 def test_wrong_arguments_are_told_before_the_file_is_read():
     message = refusal(jaxcnn.load_pretrained, "vgg16", "no-such-file", dropuot=0.1)
     assert "did you mean 'dropout'?" in message
+    message = refusal(jaxcnn.load_pretrained, "vgg16", "no-such-file", in_channels=0)
+    assert message == "in_channels must be at least 1, not 0."
     assert "did you mean 'vgg16_bn'" in refusal(jaxcnn.load_pretrained, "vgg16bn", "no-such-file")
 
 

@@ -65,4 +65,5 @@ KERAS = Naming(
     {"vgg16": {}, "vgg19": {}, "resnet50": _RESNET, "resnet101": _RESNET, "resnet152": _RESNET},
     keras_entries,
     _preprocessing,
+    headless=True,
 )

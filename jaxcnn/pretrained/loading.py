@@ -16,11 +16,12 @@ from jaxcnn.models import create_model
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained.adapting import with_channels, with_classes
 from jaxcnn.pretrained.files import WeightFile, read_tensors
+from jaxcnn.pretrained.fitting import in_head, like_tensors
 from jaxcnn.pretrained.keras import KERAS
-from jaxcnn.pretrained.mapping import as_in, in_head, tensors_to_variables
-from jaxcnn.pretrained.naming import Naming, differing_fields, variable_shapes
+from jaxcnn.pretrained.mapping import tensors_to_variables
+from jaxcnn.pretrained.naming import OURS, Naming, differing_fields, variable_shapes
 from jaxcnn.pretrained.network import Pretrained, from_json
-from jaxcnn.pretrained.saving import FORMAT, FORMAT_VERSION
+from jaxcnn.pretrained.saving import FORMAT_VERSION
 from jaxcnn.pretrained.torchvision import TIMM, TORCHVISION
 
 
@@ -60,9 +61,12 @@ def load_pretrained(
       UserError: there is no such network or field, the file is not one of weights, or does not fit:
         the sentence names the key, the shapes, and the network that it does fit.
     """
+    for what, number in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if number is not None and number < 1:
+            raise UserError(f"{what} must be at least 1, not {number}.")
     create_model(name, **fields)  # a wrong name is told before a large file is read
     file = read_tensors(Path(source))
-    load = _ours if file.metadata.get("format") == FORMAT else _published
+    load = _ours if file.metadata.get("format") == OURS.name else _published
     network = with_channels(load(name, source, file, fields), in_channels)
     return _as_initialized(with_classes(network, num_classes, seed))
 
@@ -75,7 +79,7 @@ def _published(
     naming = _naming(file, tensors)
     model = create_model(name, **{**naming.networks.get(name, {}), **fields})
     if naming.covers(model):
-        found = as_in(tensors, naming, model)
+        found = like_tensors(model, naming, tensors)
         if "auxiliary" in fields:
             found = found.clone(auxiliary=fields["auxiliary"])
         elif getattr(found, "auxiliary", None) != getattr(model, "auxiliary", None):

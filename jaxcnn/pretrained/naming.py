@@ -109,20 +109,22 @@ class Naming:
     Attributes:
       name: of the library.
       networks: of ours, by registered name, that it has, and the fields that they have to be
-        created with for its weights.
+        created with for its weights. Empty: it has all.
       entries: every array of such a network, from the first layer to the last.
       preprocessing: what its published weights of such a network were trained for.
+      headless: files may be without the fully connected layers.
     """
 
     name: str
     networks: Mapping[str, Mapping[str, Any]]
     entries: Callable[[Any], Iterable[Entry]]
-    preprocessing: Callable[[nn.Module], Preprocessing]
+    preprocessing: Callable[[nn.Module], Preprocessing | None] = lambda model: None
+    headless: bool = False
 
     def covers(self, model: nn.Module) -> bool:
         """Whether the library has this very network: one that computes the same in evaluation."""
         registered = (create_model(name, **fields) for name, fields in self.networks.items())
-        return any(
+        return not self.networks or any(
             type(model) is type(other) and FREE_FIELDS.issuperset(differing_fields(model, other))
             for other in registered
         )
@@ -173,7 +175,7 @@ def variable_shapes(
     """
     if rows is not None and getattr(model, "pooled_size", 0) is None:
         channels = variable_shapes(model)["params", "conv5", "kernel"].shape[-1]
-        model = model.clone(pooled_size=math.isqrt(rows // channels))
+        model = model.clone(pooled_size=max(math.isqrt(rows // channels), 1))
     images = jax.ShapeDtypeStruct((1, 224, 224, in_channels), jnp.float32)
     return flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
 
@@ -203,3 +205,11 @@ def stem_path(model: nn.Module) -> Path:
     except _StemFound as found:
         return ("params", *found.args[0], "kernel")
     raise ValueError("the network has no layer with a kernel")
+
+
+OURS = Naming(
+    "jaxcnn",
+    {},
+    lambda model: [Entry(path, "/".join(path[1:])) for path in variable_shapes(model)],
+)
+"""Our own names, ``'conv1_1/kernel'``, in our own layout."""

@@ -14,13 +14,14 @@ from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 from jaxcnn.models import create_model
 from jaxcnn.preprocessing import Preprocessing
-from jaxcnn.pretrained.mapping import like_found, naming_of, variables_to_tensors
-from jaxcnn.pretrained.naming import stem_path
+from jaxcnn.pretrained.fitting import like_found
+from jaxcnn.pretrained.mapping import naming_of, variables_to_tensors
+from jaxcnn.pretrained.naming import OURS, stem_path
 from jaxcnn.pretrained.network import to_json
 from jaxcnn.pretrained.torchvision import TORCHVISION
 from jaxcnn.version import __version__
 
-FORMAT, FORMAT_VERSION = "jaxcnn", "1"
+FORMAT_VERSION = "1"
 
 
 def save_weights(
@@ -63,7 +64,7 @@ def save_weights(
         model = name_or_model
     name, fields = to_json(model)
     naming = naming_of(model)
-    tensors = variables_to_tensors(model, variables, naming)
+    tensors = variables_to_tensors(model, variables, naming.name)
     channels = np.shape(flat[stem_path(model)])[2]
     if preprocessing is not None and len(preprocessing.mean) != channels:
         raise UserError(
@@ -72,17 +73,17 @@ def save_weights(
         )
     if class_names is not None and len(class_names) != model.num_classes:
         raise UserError(f"{len(class_names)} class names do not fit {model.num_classes} classes.")
-    if naming == TORCHVISION.name:
+    if naming is TORCHVISION:
         for key in [key for key in tensors if key.endswith(".running_var")]:
             counter = key.replace("running_var", "num_batches_tracked")
             tensors[counter] = np.zeros((), np.int64)
     metadata = {
-        "format": FORMAT,
+        "format": OURS.name,
         "format_version": FORMAT_VERSION,
         "version": __version__,
         "model": name,
         "fields": json.dumps(fields),
-        "names": naming,
+        "names": naming.name,
     }
     if preprocessing is not None:
         metadata["preprocessing"] = json.dumps(preprocessing.to_json())
