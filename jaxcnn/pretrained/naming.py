@@ -161,7 +161,6 @@ def registered_name(model: nn.Module) -> str:
     return min(list_models(), key=lambda name: len(differing_fields(model, create_model(name))))
 
 
-@functools.lru_cache(maxsize=128)
 def variable_shapes(
     model: nn.Module, in_channels: int = 3, rows: int | None = None
 ) -> dict[Path, jax.ShapeDtypeStruct]:
@@ -176,6 +175,11 @@ def variable_shapes(
     if rows is not None and getattr(model, "pooled_size", 0) is None:
         channels = variable_shapes(model)["params", "conv5", "kernel"].shape[-1]
         model = model.clone(pooled_size=max(math.isqrt(rows // channels), 1))
+    return _shapes(model, in_channels)
+
+
+@functools.lru_cache(maxsize=128)  # a second to trace ResNet-152
+def _shapes(model: nn.Module, in_channels: int) -> dict[Path, jax.ShapeDtypeStruct]:
     images = jax.ShapeDtypeStruct((1, 224, 224, in_channels), jnp.float32)
     return flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
 
@@ -184,6 +188,7 @@ class _StemFound(Exception):  # noqa: N818 - it is no error: it ends a forward p
     """The first layer with a kernel has been called."""
 
 
+@functools.lru_cache(maxsize=128)
 def stem_path(model: nn.Module) -> Path:
     """Of the kernel that sees the images, in our variables."""
 
