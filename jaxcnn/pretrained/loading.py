@@ -55,7 +55,8 @@ def load_pretrained(
 
     Returns:
       The network, its variables as ``model.init`` would make them, and what was adapted. Images of
-      another size, and ``dense=True``, need nothing.
+      another size, and ``dense=True``, need nothing. The preprocessing of torchvision's GoogLeNet
+      includes its ``transform_input``, which its published weights were trained with.
 
     Raises:
       UserError: there is no such network or field, the file is not one of weights, or does not fit:
