@@ -120,7 +120,9 @@ def _ours(
         ) from error
     asked, nearest = (len(differing_fields(written, create_model(n))) for n in (name, saved))
     if asked > nearest:
-        raise UserError(f"{source} holds weights of '{saved}', not of '{name}'; load it by that.")
+        raise UserError(
+            f"{source} holds weights of '{saved}', not of '{name}': load it by that name."
+        )
     model = create_model(saved, **{**saved_fields, **fields})
     variables = tensors_to_variables(model, file.tensors, naming, source=source)
     return Pretrained(model, variables, preprocessing, class_names, ())
