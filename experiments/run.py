@@ -183,6 +183,7 @@ def _train(
         log_every=config.train.log_every,
         plateau_factor=config.schedule.factor,
         ema=config.optimizer.ema,
+        auxiliary_weight=config.train.auxiliary_weight,
         axis_name=layout.axis_name,
     )
     eval_step = layout.compile(

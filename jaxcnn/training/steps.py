@@ -15,8 +15,9 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from jaxcnn.losses import cross_entropy
 from jaxcnn.randomness import Purpose, device_key
-from jaxcnn.training.metrics import ClassSums, Sums, cross_entropy, measure, measure_classes
+from jaxcnn.training.metrics import ClassSums, Sums, measure, measure_classes
 from jaxcnn.training.schedules import Monitor
 
 Batch = Mapping[str, jax.Array]
@@ -108,11 +109,14 @@ def make_train_step(
     log_every: int,
     plateau_factor: float = 1.0,
     ema: float | None = None,
+    auxiliary_weight: float = 0.3,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The function of one update.
 
-    The loss is the mean cross entropy over the examples of the *global* batch that count.
+    The loss is the mean cross entropy over the examples of the *global* batch that count. To it is
+    added that of each auxiliary classifier of the network, whose logits are in its collection
+    ``aux_logits``; the metrics in the state are those of the network's own logits.
 
     Args:
       model: the network, with the same ``axis_name``.
@@ -124,11 +128,12 @@ def make_train_step(
       log_every: when, besides, the window's metrics start again from nothing.
       plateau_factor: what each reduction on a plateau multiplies the rate by.
       ema: decay of the parameters' moving average, where the state holds one.
+      auxiliary_weight: of each auxiliary classifier's cross entropy in the loss.
       axis_name: the axis of pmap; None under jit.
 
     Returns:
-      A function of (state, batch) that gives the next state and the step's ``loss`` (nats) and
-      ``learning_rate``.
+      A function of (state, batch) that gives the next state and the step's ``loss`` (nats, all of
+      it) and ``learning_rate``.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -142,10 +147,13 @@ def make_train_step(
                 images,
                 train=True,
                 rngs={"dropout": device_key(seed, Purpose.DROPOUT, state.step)},
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "aux_logits"],
             )
+            losses = cross_entropy(logits, labels)
+            for auxiliary in jax.tree.leaves(updated.get("aux_logits", {})):
+                losses += auxiliary_weight * cross_entropy(auxiliary, labels)
             # This device's share of the mean over the global batch.
-            loss = jnp.sum(weights * cross_entropy(logits, labels)) / counted
+            loss = jnp.sum(weights * losses) / counted
             return loss, (logits, updated.get("batch_stats", {}))
 
         (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_function, has_aux=True)(
