@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from jaxcnn import models
 from jaxcnn.errors import UserError
+from jaxcnn.training.layer_patterns import check_expression
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +53,7 @@ class ModelConfig:
         if any(width < 1 for width in self.hidden or ()):
             raise UserError(f"model.hidden={self.hidden} holds a layer of no unit; give 1 or more.")
         make_model(self, num_classes=1)
-        try:
-            re.compile(self.initialize_layers)
-        except re.error as error:
-            raise UserError(
-                f"model.initialize_layers={self.initialize_layers} is not a regular expression: "
-                f"{error}."
-            ) from error
+        check_expression("model.initialize_layers", self.initialize_layers)
 
 
 def make_model(config: ModelConfig, *, num_classes: int, axis_name: str | None = None) -> nn.Module:

@@ -113,6 +113,7 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
     make_state = _state_maker(config, model, data)
     workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, data.facts())
     shapes = jax.eval_shape(make_state)
+    config.optimizer.check_layers(shapes.params)
     result = from_first(lambda: workdir.inspect(state_bytes=_bytes(shapes)))
     if primary:
         print(
@@ -184,6 +185,7 @@ def _train(
         plateau_factor=config.schedule.factor,
         ema=config.optimizer.ema,
         auxiliary_weight=config.train.auxiliary_weight,
+        freeze=config.optimizer.freeze,
         axis_name=layout.axis_name,
     )
     eval_step = layout.compile(
