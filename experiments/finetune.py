@@ -14,8 +14,9 @@ a new one, and images are normalised as they were for the weights.
 or have a rate of their own is a matter of patterns, such as `--config.optimizer.freeze='conv.*'`
 and `--config.optimizer.multipliers='logits=10,fc.*=2'`.
 
-Rates, batches and epochs are ours. Result of `head` and `all`: not measured. Hardware, time: not
-measured.
+Rates, batches and epochs are ours. Result, hardware and time of `head` and `all`: not measured.
+`digits`: 99.16 % of the 359 test images after 5 epochs, in 18 s on 2 CPU cores that had other work
+too; the run that it starts from has 99.72 %.
 """
 
 import sys
@@ -59,8 +60,10 @@ ANEW = replace(
         initialize_from="runs/vgg_imagenet/digits",
         initialize_layers="(?!logits).*",
     ),
-    optimizer=replace(DIGITS.optimizer, freeze="(?!logits).*"),
+    optimizer=replace(DIGITS.optimizer, learning_rate=1e-2, freeze="(?!logits).*"),
     train=replace(DIGITS.train, epochs=5),
+    # By the seed of that run it would be drawn as it was there, which the others are used to.
+    seed=1,
 )
 
 RECIPE = Recipe(
