@@ -93,7 +93,7 @@ def statistics_of(
     Raises:
       UserError: an image, or what the run began with, cannot be read.
     """
-    if config.data.normalization in ("unit", "half") and not config.augment.color_shift:
+    if config.data.normalization in (None, "unit", "half") and not config.augment.color_shift:
         return None
     goes_on = config.resume == "exact" and not config.restart
     if goes_on and (workdir / STATISTICS).exists():

@@ -1,15 +1,14 @@
-"""From the configuration to the network, and to the parameters that it starts from."""
+"""From the configuration to the network."""
 
 import dataclasses
-import re
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcnn import models
 from jaxcnn.errors import UserError
+from jaxcnn.training.layer_patterns import check_expression
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +25,11 @@ class ModelConfig:
       initialization: 'glorot', 'he', 'he_fan_out' (with normal linear weights of std 0.01), or a
         paper's own: 'lenet', 'alexnet', 'zfnet', 'vgg' (normal, variance 0.01), 'googlenet'.
       dtype: type of the computation; the parameters stay float32.
-      initialize_from: the work directory of a finished or running training whose parameters
-        (the best, else the newest) this one starts from.
+      weights: a file of weights that this network starts from: of torchvision, timm or Keras, or
+        one of ours. It brings its normalisation; a head for other classes than the data's is
+        replaced by a new one.
+      initialize_from: the work directory of a finished or running training whose parameters and
+        batch statistics (the best, else the newest) this one starts from.
       initialize_layers: regular expression of the layers taken from `initialize_from`; each must
         be there and have the same shapes.
     """
@@ -40,6 +42,7 @@ class ModelConfig:
     dropout: float | None = None
     initialization: str | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
+    weights: str | None = None
     initialize_from: str | None = None
     initialize_layers: str = ".*"
 
@@ -52,64 +55,43 @@ class ModelConfig:
         if any(width < 1 for width in self.hidden or ()):
             raise UserError(f"model.hidden={self.hidden} holds a layer of no unit; give 1 or more.")
         make_model(self, num_classes=1)
-        try:
-            re.compile(self.initialize_layers)
-        except re.error as error:
+        if self.weights is not None and self.initialize_from is not None:
             raise UserError(
-                f"model.initialize_layers={self.initialize_layers} is not a regular expression: "
-                f"{error}."
-            ) from error
+                "model.weights and model.initialize_from both say what to start from; give one."
+            )
+        check_expression("model.initialize_layers", self.initialize_layers)
 
 
-def make_model(config: ModelConfig, *, num_classes: int, axis_name: str | None = None) -> nn.Module:
-    """The Linen module.
-
-    Args:
-      config: which network.
-      num_classes: classes of the data, where the configuration names none.
-      axis_name: the axis of pmap; None under jit.
+def number_of_classes(config: ModelConfig, num_classes: int) -> int:
+    """The number of logits for data of so many classes.
 
     Raises:
-      UserError: there is no such model or field, or it has fewer classes than the data.
+      UserError: the configuration names fewer.
     """
     if config.num_classes is not None and config.num_classes < num_classes:
         raise UserError(
             f"model.num_classes={config.num_classes} is fewer than the {num_classes} classes of "
             "the data; leave it out, or give at least that many."
         )
+    return config.num_classes or num_classes
+
+
+def given_fields(config: ModelConfig) -> dict[str, Any]:
+    """The fields of the network that the configuration sets, but for its classes."""
     optional = ("width", "hidden", "pooled_size", "dropout", "initialization")
     given = {name: getattr(config, name) for name in optional}
-    return models.create_model(
-        config.name,
-        num_classes=config.num_classes or num_classes,
-        dtype=jnp.dtype(config.dtype),
-        axis_name=axis_name,
+    return {
+        "dtype": jnp.dtype(config.dtype),
         **{name: value for name, value in given.items() if value is not None},
-    )
+    }
 
 
-def initialize(params: Any, source: Any, layers: str) -> Any:
-    """``params`` with the layers that match taken from ``source``.
-
-    Args:
-      params: a network's parameters, layers at the first level.
-      source: those of another network.
-      layers: a regular expression that matches whole layer names.
+def make_model(config: ModelConfig, *, num_classes: int) -> nn.Module:
+    """The Linen module, for data of so many classes.
 
     Raises:
-      UserError: no layer matches, or one that does is missing or of another shape in ``source``.
+      UserError: there is no such model or field, or it has fewer classes than the data.
     """
-    taken = [layer for layer in params if re.fullmatch(layers, layer)]
-    if not taken:
-        raise UserError(
-            f"model.initialize_layers={layers} names none of the layers {', '.join(params)}."
-        )
-    for layer in taken:
-        ours = jax.tree.map(jnp.shape, params[layer])
-        theirs = jax.tree.map(jnp.shape, source.get(layer))
-        if ours != theirs:
-            raise UserError(
-                f"layer {layer} is {ours} here and {theirs} in model.initialize_from; choose the "
-                "layers that both have by model.initialize_layers."
-            )
-    return {**params, **{layer: source[layer] for layer in taken}}
+    return models.create_model(
+        config.name, num_classes=number_of_classes(config, num_classes), **given_fields(config)
+    )

@@ -16,7 +16,15 @@ from flax import linen as nn
 from experiments import commandline, report
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
 from experiments.images import STATISTICS, Data, open_data, prepare_by, statistics_of
-from experiments.network import initialize, make_model
+from experiments.network import make_model
+from experiments.start import (
+    about_weights,
+    initial_state,
+    load_weights,
+    preprocessing_facts,
+    preprocessing_of,
+    trained_variables,
+)
 from experiments.workdir import Workdir, changes
 from jaxcnn.data.cache import cache_folder
 from jaxcnn.data.pipeline import Batch, iterate
@@ -26,7 +34,7 @@ from jaxcnn.files import write_atomically
 from jaxcnn.inspection.pictures import draw_batch, draw_curves
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.progress import Progress
-from jaxcnn.training.checkpoints import Checkpoints, read_parameters
+from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.devices import Layout, make_layout
 from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.loop import Trainer, evaluate
@@ -107,12 +115,16 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
     primary = jax.process_index() == 0
     layout = make_layout(config.parallel)
     data = open_data(config, layout)
-    model = make_model(
-        config.model, num_classes=len(data.train.class_names), axis_name=layout.axis_name
-    )
+    weights = load_weights(config, data)
+    if weights is None:
+        model = make_model(config.model, num_classes=len(data.train.class_names))
+    else:
+        model = weights.model
     make_state = _state_maker(config, model, data)
-    workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, data.facts())
+    facts = data.facts() | preprocessing_facts(weights)
+    workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, facts)
     shapes = jax.eval_shape(make_state)
+    config.optimizer.check_layers(shapes.params)
     result = from_first(lambda: workdir.inspect(state_bytes=_bytes(shapes)))
     if primary:
         print(
@@ -128,12 +140,25 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
     continued = workdir.has_checkpoints()
     # From here on things are slow; an image that cannot be read is met before anything is written.
     first_batch = data.train_batches[0]
-    trained = None if continued else _trained_parameters(config, shapes)
+    trained = None if continued else trained_variables(config, shapes, weights)
+    if primary and weights is not None and not continued:
+        print(about_weights(config, weights), flush=True)
     statistics = statistics_of(data.train, config, workdir.path, show=primary)
+    preprocessing = preprocessing_of(config, data, statistics, weights)
     _make(workdir)
     try:
-        initial = _initial_state(config, make_state, trained)
-        result = _train(config, workdir, layout, model, initial, data, first_batch, statistics)
+        result = _train(
+            config,
+            workdir,
+            layout,
+            model.clone(axis_name=layout.axis_name),
+            # Made by one device's form of the network: it is the same on every layout.
+            initial_state(make_state, trained),
+            data,
+            first_batch,
+            statistics,
+            preprocessing,
+        )
     except Interrupted as interruption:
         if primary:
             again = ", without --config.restart," if config.restart else ""
@@ -163,11 +188,11 @@ def _train(
     data: Data,
     first_batch: Batch,
     statistics: Statistics | None,
+    preprocessing: Preprocessing,
 ) -> dict[str, Any]:
     """Trains from the newest checkpoint, or from the start, and gives the result."""
     primary = jax.process_index() == 0
     steps_per_epoch = data.train_batches.steps_per_epoch
-    preprocessing = Preprocessing.named(config.data.normalization, data.image_shape[-1], statistics)
     train_step = make_train_step(
         model,
         make_optimizer(config.optimizer),
@@ -183,6 +208,8 @@ def _train(
         log_every=config.train.log_every,
         plateau_factor=config.schedule.factor,
         ema=config.optimizer.ema,
+        auxiliary_weight=config.train.auxiliary_weight,
+        freeze=config.optimizer.freeze,
         axis_name=layout.axis_name,
     )
     eval_step = layout.compile(
@@ -316,32 +343,12 @@ def _state_maker(config: Experiment, model: nn.Module, data: Data) -> Callable[[
     """A function that makes the state before the first step, from random parameters."""
     return functools.partial(
         create_state,
-        # One device's form of the network makes the parameters: they are the same on every layout.
-        model.clone(axis_name=None),
+        model,
         make_optimizer(config.optimizer),
         jnp.zeros((1, *data.image_shape), jnp.float32),
         seed=config.seed,
         averaged=config.optimizer.ema is not None,
     )
-
-
-def _trained_parameters(config: Experiment, shapes: TrainState) -> Any:
-    """The parameters to start from, checked to fit; None for a start from random ones alone."""
-    if config.model.initialize_from is None:
-        return None
-    trained = read_parameters(Path(config.model.initialize_from))
-    layers = config.model.initialize_layers
-    jax.eval_shape(lambda: initialize(shapes.params, trained, layers))
-    return trained
-
-
-def _initial_state(config: Experiment, make: Callable[[], TrainState], trained: Any) -> TrainState:
-    """The state before the first step."""
-    state = jax.jit(make)()
-    if trained is None:
-        return state
-    params = initialize(state.params, trained, config.model.initialize_layers)
-    return dataclasses.replace(state, params=params, ema=None if state.ema is None else params)
 
 
 def _restore(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bool) -> TrainState:

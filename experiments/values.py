@@ -112,7 +112,10 @@ def _one_of(values: tuple[Any, ...]) -> Kind:
 
 def _several(item: Kind) -> Kind:
     def read(text: str) -> tuple[Any, ...]:
-        inside = text.strip().removeprefix("(").removesuffix(")").rstrip(", ")
+        inside = text.strip()
+        if inside.startswith("(") and inside.endswith(")"):  # (a|b)=2 begins with one too
+            inside = inside[1:-1]
+        inside = inside.rstrip(", ")
         return tuple(item.read(part.strip().strip("'\"")) for part in inside.split(",") if inside)
 
     def accept(given: Any) -> tuple[Any, ...]:

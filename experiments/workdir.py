@@ -30,10 +30,13 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def changes(saved: Mapping[str, Any], config: Experiment, *, free: Collection[str]) -> list[str]:
-    """The fields that differ, but for the ``free`` ones, as ``field: saved -> now``."""
+    """The fields that differ, but for the ``free`` ones, as ``field: saved -> now``.
+
+    A field that is not in ``saved``, which an earlier version wrote, had what is its default now.
+    """
     before, now = (
         {name: value for name, value in _flat(tree).items() if name not in free}
-        for tree in (saved, to_dict(config))
+        for tree in ({**_flat(to_dict(Experiment())), **_flat(saved)}, to_dict(config))
     )
     return _differences(before, now)
 

@@ -7,12 +7,13 @@ import pytest
 
 from jaxcnn.errors import UserError
 from jaxcnn.training import checkpoints
-from jaxcnn.training.checkpoints import Checkpoints, damage, read_parameters
+from jaxcnn.training.checkpoints import Checkpoints, damage, read_variables
 from jaxcnn.training.devices import JitLayout, PmapLayout
 
 TREE = {
     "step": np.int32(3),
     "params": {"conv1_1": {"kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4)}},
+    "batch_stats": {"bn1_1": {"mean": np.arange(4, dtype=np.float32)}},
     "ema": None,
 }
 
@@ -135,15 +136,16 @@ def test_another_networks_state_is_refused(other, word, tmp_path):
     store.close()
 
 
-def test_the_parameters_of_an_earlier_run(tmp_path):
+def test_the_variables_of_an_earlier_run(tmp_path):
     with pytest.raises(UserError, match="no whole checkpoint"):
-        read_parameters(tmp_path)
+        read_variables(tmp_path)
     save(tmp_path / "checkpoints").close()
-    chex.assert_trees_all_equal(read_parameters(tmp_path), TREE["params"])
+    variables = {"params": TREE["params"], "batch_stats": TREE["batch_stats"]}
+    chex.assert_trees_all_equal(read_variables(tmp_path), variables)
     for path in (tmp_path / "checkpoints" / "2" / "state").rglob("*"):
         if path.is_file():
             flip(path)
-    chex.assert_trees_all_equal(read_parameters(tmp_path), TREE["params"])
+    chex.assert_trees_all_equal(read_variables(tmp_path), variables)
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):

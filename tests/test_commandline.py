@@ -133,6 +133,7 @@ def value(argv: str) -> Any:
         ("--config.hidden=", ()),
         ("--config.hidden=()", ()),
         ("--config.names=x,y", ("x", "y")),
+        ("--config.names=(x|y)=2,z=0.5", ("(x|y)=2", "z=0.5")),
         ("--config.parallel=pmap", "pmap"),
         ("--config.parallel.mode=pmap", "pmap"),
         ("--config.parallel=pmap --config.parallel.mode=pmap", "pmap"),

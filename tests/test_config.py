@@ -9,7 +9,9 @@ import pytest
 from experiments.commandline import fields_of, from_dict, to_dict, undocumented
 from experiments.config import FREE_ON_RESUME, Experiment
 from experiments.run import Recipe
+from experiments.workdir import changes
 from jaxcnn.errors import UserError
+from jaxcnn.training.loop import TrainConfig
 
 RECIPES = [
     module.RECIPE
@@ -45,6 +47,15 @@ def test_the_fields_that_may_change_on_resuming_exist():
     assert {field.name for field in fields_of(Experiment)} >= FREE_ON_RESUME
 
 
+def test_a_run_of_an_earlier_version_had_the_defaults_of_fields_that_came_later():
+    config = Experiment()
+    saved = to_dict(config)
+    del saved["train"]["auxiliary_weight"]
+    assert changes(saved, config, free=()) == []
+    other = dataclasses.replace(config, train=TrainConfig(auxiliary_weight=0.5))
+    assert changes(saved, other, free=()) == ["train.auxiliary_weight: 0.3 -> 0.5"]
+
+
 def test_the_papers_recipe():
     """PAPER_FACTS: section 3.1 of Simonyan and Zisserman, field by field."""
     presets = next(r for r in RECIPES if r.name == "vgg_imagenet").presets
@@ -75,6 +86,7 @@ def test_the_papers_recipe():
         ({"model": {"initialize_layers": "("}}, "initialize_layers"),
         ({"augment": {"scale_min": 16}}, "scale_min"),
         ({"schedule": {"warmup_epochs": 30.0}}, "warmup_epochs"),
+        ({"train": {"auxiliary_weight": -0.3}}, "train.auxiliary_weight"),
         ({"eval": {"batch_size": 0}}, "eval.batch_size"),
         ({"checkpoint": {"keep": 0}}, "checkpoint.keep"),
         ({"parallel": {"processes": 2}}, "parallel"),

@@ -9,20 +9,11 @@ from jaxcnn.training.metrics import (
     ClassSums,
     Sums,
     class_accuracy,
-    cross_entropy,
     label_rank,
     means,
     measure,
     measure_classes,
 )
-
-
-def test_cross_entropy_is_minus_the_log_probability():
-    logits = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
-    labels = np.array([0, 6, 3, 3, 1])
-    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    expected = -np.log(probabilities[np.arange(5), labels])
-    np.testing.assert_allclose(cross_entropy(logits, labels), expected, rtol=1e-5)
 
 
 def test_the_rank_counts_the_classes_before_the_label():

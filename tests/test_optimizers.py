@@ -1,8 +1,10 @@
 """Each optimizer against its formula written out in numpy, a change of the rate included."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxcnn.errors import UserError
@@ -71,6 +73,27 @@ def test_against_the_formula(update, decay):
         np.testing.assert_allclose(result[name], expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("update", [momentum, paper_momentum, adam, adamw])
+def test_a_layers_own_multiple_of_the_rate(update):
+    fields = {"name": update.__name__, "weight_decay": 0.01, "decay": "all"}
+    result = ours(OptimizerConfig(**fields, multipliers=("fc.*=7", "con.=0.1", "conv=100")))
+
+    def tenth(w, g, memory, rate, step, l2):
+        return update(w, g, memory, 0.1 * rate, step, l2)
+
+    for name in ("kernel", "bias"):
+        np.testing.assert_allclose(result[name], by_hand(tenth, name, decays=True), rtol=1e-9)
+
+
+def test_without_patterns_the_state_is_what_it_was():
+    """The structure that checkpoints of earlier versions have."""
+    state = make_optimizer(OptimizerConfig()).init(PARAMS)
+    expected = optax.chain(optax.identity(), optax.trace(0.9), optax.identity(), optax.identity())
+    chex.assert_trees_all_equal_structs(state, expected.init(PARAMS))
+    with_multiples = make_optimizer(OptimizerConfig(multipliers=("conv=2",))).init(PARAMS)
+    chex.assert_trees_all_equal_structs(state, with_multiples)
+
+
 def test_the_two_momenta_differ_only_when_the_rate_changes():
     torch_form = ours(OptimizerConfig(name="momentum"))["kernel"]
     paper_form = ours(OptimizerConfig(name="paper_momentum"))["kernel"]
@@ -94,8 +117,16 @@ def test_batch_norm_parameters_and_biases_do_not_decay_by_the_kernels_rule():
         {"weight_decay": -1.0},
         {"ema": 1.5},
         {"epsilon": 0.0},
+        {"freeze": "conv["},
+        {"multipliers": ("conv[=2",)},
     ],
 )
 def test_what_cannot_work_is_one_sentence(wrong):
     with pytest.raises(UserError, match=f"optimizer.{next(iter(wrong))}="):
         OptimizerConfig(**wrong).check()
+
+
+@pytest.mark.parametrize("text", ["logits", "=2", "logits=", "logits=fast", "fc=-1", "fc=0"])
+def test_a_multiplier_that_is_none_is_one_sentence(text):
+    with pytest.raises(UserError, match=f"'{text}', which is not PATTERN=MULTIPLE"):
+        OptimizerConfig(multipliers=("conv=1", text)).check()

@@ -37,7 +37,7 @@ from experiments import run as experiment
 from experiments.images import prepare_by
 from jaxcnn.data.statistics import IMAGENET_STATISTICS
 from jaxcnn.preprocessing import Preprocessing
-from jaxcnn.training.checkpoints import read_parameters
+from jaxcnn.training.checkpoints import read_variables
 
 RECIPES = {
     module.RECIPE.name: module.RECIPE
@@ -209,7 +209,8 @@ def test_b_starts_from_the_best_a(imagenet, place):
     assert (steps(a / "best"), steps(a / "checkpoints")) == ([3], [3, 6])
     # At so small a rate no weight but a zero moves: they stay those of the beginning.
     run("vgg_imagenet", "--config=b_from_a", *imagenet, "--config.optimizer.learning_rate=1e-30")
-    ours, theirs = read_parameters(place / "runs/vgg_imagenet/b_from_a"), read_parameters(a)
+    b = place / "runs/vgg_imagenet/b_from_a"
+    ours, theirs = (read_variables(workdir)["params"] for workdir in (b, a))
     taken = {"conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "logits"}
     for layer in taken:
         chex.assert_trees_all_close(ours[layer], theirs[layer], rtol=0, atol=1e-25)
@@ -219,7 +220,7 @@ def test_b_starts_from_the_best_a(imagenet, place):
         assert not np.any(ours[layer]["kernel"] == theirs[layer]["kernel"]), layer
     assert ours.keys() - theirs.keys() == {"conv1_2", "conv2_2"}
     shutil.rmtree(a / "best")
-    newest = read_parameters(a)
+    newest = read_variables(a)["params"]
     assert np.any(newest["conv1_1"]["kernel"] != theirs["conv1_1"]["kernel"])
 
 
@@ -530,7 +531,7 @@ def test_bfloat16_and_averaged_parameters(ran_digits, place):
     ran = run("vgg_imagenet", *DIGITS, *changes)
     workdir = place / "runs/vgg_imagenet/digits"
     assert_consistent(workdir, ran, examples=100)
-    for leaf in jax.tree.leaves(read_parameters(workdir)):
+    for leaf in jax.tree.leaves(read_variables(workdir)["params"]):
         assert leaf.dtype == np.float32
     ours, float32 = (metrics(w, "train", "loss") for w in (workdir, ran_digits[0]))
     assert ours != float32

@@ -1,12 +1,16 @@
 """The training and the evaluation step, as functions."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxcnn import models
+from jaxcnn.losses import cross_entropy
 from jaxcnn.training.devices import JitLayout, PmapLayout
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
@@ -140,3 +144,92 @@ def test_evaluation_uses_the_running_statistics_and_no_dropout():
     assert int(one.total.correct) == int(np.sum(logits.argmax(1) == batch()["label"]))
     assert int(two.total.count) == 16
     assert int(two.total.correct) == 2 * int(one.total.correct)
+
+
+# Auxiliary classifiers.
+
+
+class TwoHeads(nn.Module):
+    """A network whose second head is seen in training alone."""
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        x = nn.Dense(6, name="body")(images.reshape(images.shape[0], -1))
+        if train or self.is_initializing():
+            logits = nn.Dense(3, name="aux")(x)
+            if not self.is_initializing():
+                self.sow("aux_logits", "head", logits, reduce_fn=lambda _, last: last)
+        return nn.Dense(3, name="logits")(x)
+
+
+def two_heads(**options):
+    chain = make_optimizer(OptimizerConfig(momentum=0.0))
+    state = create_state(TwoHeads(), chain, jnp.zeros((1, 32, 32, 1)), seed=0)
+    options = {"seed": 0, "steps_per_epoch": 4, "log_every": 2} | options
+    return state, make_train_step(TwoHeads(), chain, lambda s: 0.01, normalise, **options)
+
+
+def test_the_loss_has_a_share_of_each_auxiliary_classifiers():
+    state, step = two_heads()
+    after, metrics = jax.jit(step)(state, batch())
+    images = normalise(jnp.asarray(batch()["image"]), None, None)
+    logits, updated = TwoHeads().apply(state.variables(), images, train=True, mutable="aux_logits")
+    own, auxiliary = (
+        cross_entropy(x, batch()["label"]).mean() for x in (logits, updated["aux_logits"]["head"])
+    )
+    np.testing.assert_allclose(metrics["loss"], own + 0.3 * auxiliary, rtol=1e-5)
+    np.testing.assert_allclose(after.window.loss / 8, own, rtol=1e-5)
+    state, step = two_heads(auxiliary_weight=0.0)
+    after, metrics = jax.jit(step)(state, batch())
+    np.testing.assert_allclose(metrics["loss"], own, rtol=1e-5)
+    chex.assert_trees_all_equal(after.params["aux"], state.params["aux"])
+
+
+def test_auxiliary_classifiers_train_the_same_under_jit_and_pmap():
+    results = []
+    for layout in (JitLayout(tuple(jax.devices())), PmapLayout(tuple(jax.devices()))):
+        state, step = two_heads(axis_name=layout.axis_name)
+        state, compiled = layout.replicate(state), layout.compile(step)
+        for seed in range(3):
+            state, metrics = compiled(state, layout.place(batch(seed=seed)))
+        results.append(layout.fetch((state.params, metrics)))
+    chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-6)
+
+
+def test_googlenets_auxiliary_classifiers_are_trained_and_do_not_change_what_it_answers():
+    model = models.GoogLeNet(num_classes=3, width=8, initialization="he")
+    images = jnp.zeros((1, 32, 32, 1))
+    chain = make_optimizer(OptimizerConfig(momentum=0.0))
+    quickly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    state = quickly(lambda: create_state(model, chain, images, seed=0))()
+
+    @quickly
+    def moved(weight):
+        step = make_train_step(
+            model,
+            chain,
+            lambda step: 0.1,
+            normalise,
+            seed=0,
+            steps_per_epoch=4,
+            log_every=2,
+            auxiliary_weight=weight,
+        )
+        after, _ = step(state, batch())
+        return jax.tree.map(lambda a, b: jnp.max(abs(a - b)), after.params, state.params)
+
+    with_them, without = moved(0.3), moved(0.0)
+    for head in ("aux_4a", "aux_4d"):
+        assert min(jax.tree.leaves(with_them[head])) > 0
+        assert max(jax.tree.leaves(without[head])) == 0
+    # The modules below them learn from them too.
+    below = "inception_4a"
+    assert jax.tree.leaves(with_them[below]) != jax.tree.leaves(without[below])
+    # What it answers is computed without them: it needs none of their parameters.
+    answer = lambda params: model.apply({"params": params}, images, mutable="aux_logits")  # noqa: E731
+    without_heads = {k: v for k, v in state.params.items() if not k.startswith("aux")}
+    logits, sown = jax.eval_shape(answer, without_heads)
+    assert logits.shape == (1, 3)
+    assert not sown

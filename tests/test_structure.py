@@ -13,7 +13,8 @@ GROUND = {"jaxcnn.errors", "jaxcnn.files", "jaxcnn.progress", "jaxcnn.randomness
 MAY_IMPORT = {
     "jaxcnn/models": {"jaxcnn.errors", "jaxcnn.models"},
     "jaxcnn/data": {"jaxcnn.data", *GROUND},
-    "jaxcnn/training": {"jaxcnn.training", *GROUND},
+    "jaxcnn/losses": {"jaxcnn.errors", "jaxcnn.losses"},
+    "jaxcnn/training": {"jaxcnn.losses", "jaxcnn.training", *GROUND},
     "jaxcnn/inspection": {"jaxcnn.inspection", *GROUND},
     "jaxcnn/pretrained": {"jaxcnn.pretrained", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
     "jaxcnn/preprocessing.py": {"jaxcnn.preprocessing", *GROUND},

@@ -50,7 +50,8 @@ class DataConfig:
       channels: 1 for grey, 3 for colour. None: what the source has.
       normalization: what the network takes: 'unit', values in [0, 1]; 'half', in [-1, 1]; 'mean',
         grey levels of 0 to 255 less their mean over the training set (VGG's); 'mean_std', divided
-        by their standard deviation too; 'mean_image_std', by the mean of the images' own.
+        by their standard deviation too; 'mean_image_std', by the mean of the images' own. None:
+        what a trained network that one starts from was trained to take.
       on_error: what to do about an image that cannot be read: 'stop', or 'skip' it and count it; a
         black image takes its place in a training batch, with no weight in the loss (but a part in
         the batch's statistics, where the network has BatchNorm).
@@ -66,7 +67,7 @@ class DataConfig:
     eval_split: str = "test"
     image_size: int = 224
     channels: int | None = None
-    normalization: Normalization = "mean"
+    normalization: Normalization | None = "mean"
     on_error: Literal["stop", "skip"] = "stop"
     workers: int = 0
     threads: int = 8
@@ -80,7 +81,7 @@ class DataConfig:
                 raise UserError(f"data.{field} is {value}; give {least} or more.")
         if self.channels not in (None, 1, 3):
             raise UserError(f"data.channels is {self.channels}; give 1, 3, or None.")
-        if self.normalization not in get_args(Normalization):
+        if self.normalization is not None and self.normalization not in get_args(Normalization):
             raise unknown_name("data.normalization", self.normalization, get_args(Normalization))
         if self.on_error not in ("stop", "skip"):
             raise unknown_name("data.on_error", self.on_error, ("stop", "skip"))

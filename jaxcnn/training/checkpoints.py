@@ -261,10 +261,11 @@ class _writing:  # noqa: N801 - reads as a statement: with _writing(folder)
             ) from error
 
 
-def read_parameters(workdir: Path) -> dict[str, Any]:
-    """The parameters of an earlier run, as numpy arrays: its best state's, else its newest.
+def read_variables(workdir: Path) -> dict[str, Any]:
+    """The ``params`` and ``batch_stats`` of an earlier run: its best state's, else its newest.
 
-    They are those that were evaluated: the averaged ones where the run kept an average.
+    They are numpy arrays, and those that were evaluated: the averaged ones where the run kept an
+    average.
 
     Args:
       workdir: the run's work directory.
@@ -284,7 +285,10 @@ def read_parameters(workdir: Path) -> dict[str, Any]:
             with ocp.PyTreeCheckpointer() as reader:
                 as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
                 state = reader.restore(path, restore_args=as_numpy)
-                return state.get("ema") or state["params"]
+                return {
+                    "params": state.get("ema") or state["params"],
+                    "batch_stats": state.get("batch_stats") or {},
+                }
     raise UserError(
         f"{workdir} holds no whole checkpoint to start from; train there first, or name another "
         "work directory."

@@ -30,6 +30,8 @@ class TrainConfig:
     Attributes:
       epochs: passes over the training split; an epoch is floor(N / batch_size) steps.
       batch_size: examples in a step, over all devices and processes together.
+      auxiliary_weight: what the loss of each auxiliary classifier counts beside the network's own,
+        where it has any (GoogLeNet's two, 0.3 in the paper); 0 trains without them.
       log_every: steps between two lines of training metrics.
       divergence: a training loss above this is reported with the norms of the parameters; one that
         is not a number ends the run.
@@ -37,6 +39,7 @@ class TrainConfig:
 
     epochs: int = 30
     batch_size: int = 128
+    auxiliary_weight: float = 0.3
     log_every: int = 50
     divergence: float = 1000.0
 
@@ -45,6 +48,10 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name}={getattr(self, name)} must be 1 or more.")
+        if self.auxiliary_weight < 0:
+            raise UserError(
+                f"train.auxiliary_weight={self.auxiliary_weight} is negative; give 0 or more."
+            )
 
 
 def evaluate(

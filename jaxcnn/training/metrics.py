@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import struct
+
+from jaxcnn.losses import cross_entropy
 
 
 @struct.dataclass
@@ -64,11 +65,6 @@ class ClassSums:
 
     def __add__(self, other: "ClassSums") -> "ClassSums":
         return jax.tree.map(jnp.add, self, other)
-
-
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Softmax cross entropy in nats, ``(n,)``, of logits ``(n, classes)`` and labels ``(n,)``."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
 def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ training's state.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -14,6 +14,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxcnn.errors import UserError
+from jaxcnn.training.layer_patterns import (
+    check_chooses,
+    check_expression,
+    chosen,
+    chosen_leaves,
+)
 
 _NORM_PARAMETERS = ("scale", "bias")
 
@@ -42,6 +48,13 @@ class OptimizerConfig:
       epsilon: Adam's constant, added outside the square root.
       ema: decay per step of the moving average of the parameters that evaluation then uses; None
         for no average.
+      freeze: regular expression of the layers that stay as they are to the bit, their BatchNorm's
+        statistics too, by which it then normalises. It matches whole names, such as
+        'conv[1-4]_.*' or 'stage1/block2', and takes in what is in such a layer and the BatchNorm
+        that is named after it. None: every layer trains.
+      multipliers: multiples of the learning rate for some layers, as a list of PATTERN=MULTIPLE,
+        such as 'logits=10,fc.*=2'; patterns are those of `freeze`, and the first that matches
+        holds.
     """
 
     name: Literal["momentum", "paper_momentum", "adam", "adamw"] = "momentum"
@@ -53,6 +66,8 @@ class OptimizerConfig:
     b2: float = 0.999
     epsilon: float = 1e-8
     ema: float | None = None
+    freeze: str | None = None
+    multipliers: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises a UserError for values that cannot work."""
@@ -71,6 +86,44 @@ class OptimizerConfig:
                 raise UserError(f"optimizer.{name}={value} must be at least 0 and below 1.")
         if self.epsilon <= 0:
             raise UserError(f"optimizer.epsilon={self.epsilon} must be positive.")
+        if self.freeze is not None:
+            check_expression("optimizer.freeze", self.freeze)
+        for pattern in self.multiples():
+            check_expression("optimizer.multipliers", pattern)
+
+    def check_layers(self, params: Any) -> None:
+        """Raises a UserError where a pattern fits no layer of a network's parameters."""
+        for pattern in self.multiples():
+            check_chooses("optimizer.multipliers", pattern, params)
+        if self.freeze is None:
+            return
+        check_chooses("optimizer.freeze", self.freeze, params)
+        if all(jax.tree.leaves(chosen_leaves(self.freeze, params))):
+            raise UserError(
+                f"optimizer.freeze={self.freeze} leaves no layer to train; match fewer, such as "
+                "conv.* does."
+            )
+
+    def multiples(self) -> dict[str, float]:
+        """The multiples of the learning rate by pattern, in order.
+
+        Raises:
+          UserError: one of ``multipliers`` is not of the form PATTERN=MULTIPLE.
+        """
+        found: dict[str, float] = {}
+        for text in self.multipliers:
+            pattern, _, number = text.rpartition("=")
+            try:
+                multiple = float(number)
+            except ValueError:
+                multiple = 0.0
+            if not pattern or not 0 < multiple < float("inf"):
+                raise UserError(
+                    f"optimizer.multipliers holds '{text}', which is not PATTERN=MULTIPLE with a "
+                    "positive number, such as logits=10."
+                )
+            found.setdefault(pattern, multiple)
+        return found
 
 
 def decay_mask(rule: str, params: Any) -> Any:
@@ -79,20 +132,32 @@ def decay_mask(rule: str, params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: decays(path[-1].key), params)
 
 
-def _scale_by_given_rate() -> optax.GradientTransformationExtraArgs:
-    """Multiplies the updates by the ``learning_rate`` given to ``update``."""
+def _scale_by_given_rate(multiples: Mapping[str, float]) -> optax.GradientTransformationExtraArgs:
+    """Multiplies the updates by the ``learning_rate`` given to ``update``, or a layer's multiple.
+
+    ``multiples`` are by pattern, of which the first that chooses a layer holds.
+    """
 
     def update(
         updates: Any, state: Any, params: Any = None, *, learning_rate: Any, **_: Any
     ) -> Any:
         del params
-        return jax.tree.map(lambda u: jnp.asarray(learning_rate, u.dtype) * u, updates), state
+
+        def scale(keys: Any, u: jax.Array) -> jax.Array:
+            path = [key.key for key in keys[:-1]]
+            own = (multiple for pattern, multiple in multiples.items() if chosen(pattern, path))
+            return jnp.asarray(next(own, 1.0) * learning_rate, u.dtype) * u
+
+        return jax.tree_util.tree_map_with_path(scale, updates), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtraArgs:
-    """The chain; its ``update`` takes a keyword argument ``learning_rate``, a scalar."""
+    """The chain; its ``update`` takes a keyword argument ``learning_rate``, a scalar.
+
+    It keeps no state of frozen parameters.
+    """
     decay: optax.GradientTransformation = optax.identity()
     if config.weight_decay:
         decay = optax.add_decayed_weights(
@@ -100,11 +165,19 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtra
         )
     moments = optax.scale_by_adam(config.b1, config.b2, config.epsilon)
     velocity = optax.trace(config.momentum)
-    rate = _scale_by_given_rate()
+    rate = _scale_by_given_rate(config.multiples())
     forms = {
         "momentum": (decay, velocity, rate),
         "paper_momentum": (decay, rate, velocity),
         "adam": (decay, moments, rate),
         "adamw": (moments, decay, rate),
     }
-    return optax.chain(*forms[config.name], optax.scale(-1.0))
+    chain = optax.chain(*forms[config.name], optax.scale(-1.0))
+    if config.freeze is None:
+        return chain
+
+    def labels(params: Any) -> Any:
+        frozen = chosen_leaves(config.freeze, params)
+        return jax.tree.map(lambda stays: "frozen" if stays else "trained", frozen)
+
+    return optax.partition({"trained": chain, "frozen": optax.set_to_zero()}, labels)

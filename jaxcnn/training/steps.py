@@ -15,8 +15,10 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from jaxcnn.losses import cross_entropy
 from jaxcnn.randomness import Purpose, device_key
-from jaxcnn.training.metrics import ClassSums, Sums, cross_entropy, measure, measure_classes
+from jaxcnn.training.layer_patterns import chosen_leaves, running_statistics
+from jaxcnn.training.metrics import ClassSums, Sums, measure, measure_classes
 from jaxcnn.training.schedules import Monitor
 
 Batch = Mapping[str, jax.Array]
@@ -108,11 +110,15 @@ def make_train_step(
     log_every: int,
     plateau_factor: float = 1.0,
     ema: float | None = None,
+    auxiliary_weight: float = 0.3,
+    freeze: str | None = None,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The function of one update.
 
-    The loss is the mean cross entropy over the examples of the *global* batch that count.
+    The loss is the mean cross entropy over the examples of the *global* batch that count. To it is
+    added that of each auxiliary classifier of the network, whose logits are in its collection
+    ``aux_logits``; the metrics in the state are those of the network's own logits.
 
     Args:
       model: the network, with the same ``axis_name``.
@@ -124,28 +130,40 @@ def make_train_step(
       log_every: when, besides, the window's metrics start again from nothing.
       plateau_factor: what each reduction on a plateau multiplies the rate by.
       ema: decay of the parameters' moving average, where the state holds one.
+      auxiliary_weight: of each auxiliary classifier's cross entropy in the loss.
+      freeze: the optimizer's pattern of layers that stay as they are.
       axis_name: the axis of pmap; None under jit.
 
     Returns:
-      A function of (state, batch) that gives the next state and the step's ``loss`` (nats) and
-      ``learning_rate``.
+      A function of (state, batch) that gives the next state and the step's ``loss`` (nats, all of
+      it) and ``learning_rate``.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         images = prepare(batch["image"], batch["index"], state.step)
         labels, weights = batch["label"], batch["weight"]
         counted = jnp.maximum(_total(jnp.sum(weights), axis_name), 1.0)
+        frozen = chosen_leaves(freeze, state.params)
+
+        def kept(before: Any, after: Any) -> Any:
+            """``after``, but of frozen layers ``before``: not even -0.0 may become 0.0."""
+            return jax.tree.map(lambda stays, b, a: b if stays else a, frozen, before, after)
 
         def loss_function(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-            logits, updated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                images,
-                train=True,
-                rngs={"dropout": device_key(seed, Purpose.DROPOUT, state.step)},
-                mutable=["batch_stats"],
-            )
+            with nn.intercept_methods(running_statistics(freeze)):
+                logits, updated = model.apply(
+                    # What is kept is no function of `params`: no gradient is computed for it.
+                    {"params": kept(state.params, params), "batch_stats": state.batch_stats},
+                    images,
+                    train=True,
+                    rngs={"dropout": device_key(seed, Purpose.DROPOUT, state.step)},
+                    mutable=["batch_stats", "aux_logits"],
+                )
+            losses = cross_entropy(logits, labels)
+            for auxiliary in jax.tree.leaves(updated.get("aux_logits", {})):
+                losses += auxiliary_weight * cross_entropy(auxiliary, labels)
             # This device's share of the mean over the global batch.
-            loss = jnp.sum(weights * cross_entropy(logits, labels)) / counted
+            loss = jnp.sum(weights * losses) / counted
             return loss, (logits, updated.get("batch_stats", {}))
 
         (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_function, has_aux=True)(
@@ -159,7 +177,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(
             gradients, state.opt_state, state.params, learning_rate=rate
         )
-        params = optax.apply_updates(state.params, updates)
+        params = kept(state.params, optax.apply_updates(state.params, updates))
 
         sums = _total(measure(logits, labels, weights), axis_name)
 
@@ -171,13 +189,16 @@ def make_train_step(
                 lambda b, s: jnp.where(start, 0, b).astype(b.dtype) + s, before, sums
             )
 
+        average = None
+        if ema is not None:
+            average = kept(state.ema, optax.incremental_update(params, state.ema, 1 - ema))
         state = dataclasses.replace(
             state,
             step=state.step + 1,
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
-            ema=None if ema is None else optax.incremental_update(params, state.ema, 1 - ema),
+            ema=average,
             window=add(state.window, window_starts),
             epoch=add(state.epoch, epoch_starts),
         )

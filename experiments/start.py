@@ -1,0 +1,161 @@
+"""What a training starts from: random parameters, those of an earlier run, or a file of weights."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from experiments.config import Experiment
+from experiments.images import Data
+from experiments.network import given_fields, number_of_classes
+from jaxcnn.data.statistics import Statistics
+from jaxcnn.errors import UserError
+from jaxcnn.preprocessing import Preprocessing
+from jaxcnn.pretrained import Pretrained, load_pretrained
+from jaxcnn.training.checkpoints import read_variables
+from jaxcnn.training.steps import TrainState
+
+
+def load_weights(config: Experiment, data: Data) -> Pretrained | None:
+    """The network of ``model.weights`` for the classes and the channels of the data, or None.
+
+    Its head is new, and may then be missing in the variables, unless it is one of as many classes
+    whose names, where the file has any, are those of the data.
+
+    Raises:
+      UserError: the file is not one of such a network, or it is not known how its images, or those
+        of a network without weights, are to be normalised.
+    """
+    if config.model.weights is None:
+        if config.data.normalization is None:
+            raise UserError(
+                "data.normalization=None is that of a file of weights; give the file by "
+                "--config.model.weights=FILE, or a normalisation."
+            )
+        return None
+    class_names = data.train.class_names
+    weights = load_pretrained(
+        config.model.name,
+        config.model.weights,
+        num_classes=number_of_classes(config.model, len(class_names)),
+        in_channels=data.image_shape[-1],
+        seed=config.seed,
+        **given_fields(config.model),
+    )
+    if weights.preprocessing is None and config.data.normalization is None:
+        raise UserError(
+            f"{config.model.weights} does not say how images were normalised for it; give "
+            "data.normalization."
+        )
+    if weights.preprocessing is not None and config.data.normalization is not None:
+        raise UserError(
+            f"{config.model.weights} says how images were normalised for it, and "
+            f"data.normalization={config.data.normalization} is another way; leave it to the file "
+            "by --config.data.normalization=None."
+        )
+    if weights.class_names in (None, class_names):
+        return weights
+    # As many classes, but others: what is left out here stays as `model.init` draws it.
+    flat = flatten_dict(weights.variables)
+    return dataclasses.replace(
+        weights,
+        variables=unflatten_dict({path: v for path, v in flat.items() if "logits" not in path}),
+        class_names=None,
+        notes=(*weights.notes, "a new head, as the classes of the file are others: logits"),
+    )
+
+
+def about_weights(config: Experiment, weights: Pretrained) -> str:
+    """What becomes of the file of weights, in a line or two."""
+    notes = "; ".join(weights.notes) or "all layers, the head too"
+    lines = [f"Weights of {config.model.weights}: {notes}."]
+    if (given := weights.preprocessing) is not None:
+        mean, std = (", ".join(f"{v:g}" for v in values) for values in (given.mean, given.std))
+        lines.append(
+            f"Images are normalised as for these weights: {given.channel_order}, mean {mean}, "
+            f"standard deviation {std}."
+        )
+    return "\n".join(lines)
+
+
+def preprocessing_facts(weights: Pretrained | None) -> dict[str, Any]:
+    """What must be the same of a file of weights when a run goes on, JSON-able."""
+    if weights is None or weights.preprocessing is None:
+        return {}
+    return {"preprocessing": weights.preprocessing.to_json()}
+
+
+def preprocessing_of(
+    config: Experiment, data: Data, statistics: Statistics | None, weights: Pretrained | None
+) -> Preprocessing:
+    """The weights' normalisation, or else the one that ``data.normalization`` names."""
+    if config.data.normalization is not None:
+        return Preprocessing.named(config.data.normalization, data.image_shape[-1], statistics)
+    # `load_weights` refuses all others.
+    assert weights is not None
+    assert weights.preprocessing is not None
+    return weights.preprocessing
+
+
+def trained_variables(
+    config: Experiment, shapes: TrainState, weights: Pretrained | None
+) -> Mapping[str, Any] | None:
+    """The variables to start from, checked to fit; None for a start from random ones alone.
+
+    Raises:
+      UserError: an earlier run has none, or none that fit.
+    """
+    if weights is not None:
+        return weights.variables
+    if config.model.initialize_from is None:
+        return None
+    source = read_variables(Path(config.model.initialize_from))
+    ours = {"params": shapes.params, "batch_stats": shapes.batch_stats}
+    return _layers(ours, source, config.model.initialize_layers)
+
+
+def _layers(ours: Mapping[str, Any], source: Mapping[str, Any], pattern: str) -> dict[str, Any]:
+    """The variables of ``source`` in the layers, of the first level, whose names match."""
+    names = [layer for layer in ours["params"] if re.fullmatch(pattern, layer)]
+    if not names:
+        raise UserError(
+            f"model.initialize_layers={pattern} names none of the layers "
+            f"{', '.join(ours['params'])}."
+        )
+    taken: dict[str, Any] = {}
+    for kind, layers in ours.items():
+        for layer in names:
+            if layer not in layers:
+                continue
+            here = jax.tree.map(jnp.shape, layers[layer])
+            there = jax.tree.map(jnp.shape, source[kind].get(layer))
+            if here != there:
+                raise UserError(
+                    f"layer {layer} is {here} here and {there} in model.initialize_from; choose "
+                    "the layers that both have by model.initialize_layers."
+                )
+            taken.setdefault(kind, {})[layer] = source[kind][layer]
+    return taken
+
+
+def initial_state(make: Callable[[], TrainState], trained: Mapping[str, Any] | None) -> TrainState:
+    """The state before the first step: random but for what is trained already."""
+    state = jax.jit(make)()
+    if trained is None:
+        return state
+
+    def started(ours: Any, kind: str) -> Any:
+        return unflatten_dict({**flatten_dict(ours), **flatten_dict(trained.get(kind, {}))})
+
+    params = started(state.params, "params")
+    return dataclasses.replace(
+        state,
+        params=params,
+        batch_stats=started(state.batch_stats, "batch_stats"),
+        ema=None if state.ema is None else params,
+    )
