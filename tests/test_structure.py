@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "jaxcnn/training": {"jaxcnn.losses", "jaxcnn.training", *GROUND},
     "jaxcnn/inspection": {"jaxcnn.inspection", *GROUND},
     "jaxcnn/pretrained": {"jaxcnn.pretrained", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
+    "jaxcnn/evaluation": {"jaxcnn.evaluation", *GROUND},
     "jaxcnn/preprocessing.py": {"jaxcnn.preprocessing", *GROUND},
     "jaxcnn/errors.py": set(),
     "jaxcnn/files.py": {"jaxcnn.errors"},
