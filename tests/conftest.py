@@ -10,6 +10,16 @@ os.environ.setdefault("JAXCNN_CACHE", str(Path(tempfile.gettempdir()) / "jaxcnn-
 os.environ["MPLBACKEND"] = "Agg"
 
 import jax
+import pytest
 
 jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["JAXCNN_CACHE"]) / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(scope="module")
+def compile_quickly():
+    """For networks that are compiled once and run for seconds: compiling is what takes the time."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

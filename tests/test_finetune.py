@@ -26,12 +26,7 @@ CLASSES = ("blue", "red")
 HEAD = "logits"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_quickly():
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 
 @pytest.fixture(scope="module")

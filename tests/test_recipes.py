@@ -103,13 +103,7 @@ def contents(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_quickly():
-    """Networks are compiled here once and run for seconds: it is compiling that takes the time."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 
 @pytest.fixture(autouse=True)
