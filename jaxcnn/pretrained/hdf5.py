@@ -1,72 +1,32 @@
 """The part of HDF5 in which Keras' weights are written.
 
-The HDF5 library is not used, because it is not safe on a file from elsewhere: of 1,500 copies of a
-file of Keras with a few bytes changed, several made version 2.0.0 crash or run without end. What is
-read here is what h5py writes unless it is told otherwise, from the files of 2016 to today's: groups
-as symbol tables, numbers in one piece, strings of fixed and of variable length as attributes. All
-else (links to elsewhere, chunks and filters, the newer groups) is refused by its name.
+The HDF5 library is not used, because it is not safe on a file from elsewhere: within 1,500 copies
+of a file of Keras, each with a few bytes changed, version 2.0.0 crashed or ran without end for six
+files of eight. What is read here is what h5py writes unless it is told otherwise: groups as symbol
+tables, numbers in one piece, strings of fixed and of variable length as attributes. All else (links
+to elsewhere, chunks and filters, the newer groups) is refused.
 
-The specification is https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html; the
-methods below name its sections.
+The methods name the sections of the specification,
+https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html.
 """
 
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 import ml_dtypes
 import numpy as np
 
+from jaxcnn.pretrained import hdf5_messages as messages
 from jaxcnn.pretrained.bounded_file import BoundedFile
 from jaxcnn.pretrained.refusal import Refusal, damaged, shown
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # All that is not numbers: a hundred times what describes the largest network of Keras.
 _MOST_DESCRIPTION = 2**26
-_COST_OF_READING = 32
+_COST_OF_READING = 128
 _LONGEST_NAME = 2**10
-
-_DATASPACE, _DATATYPE, _EXTERNAL, _LAYOUT, _FILTERS = 0x01, 0x03, 0x07, 0x08, 0x0B
-_ATTRIBUTE, _CONTINUATION, _SYMBOL_TABLE = 0x0C, 0x10, 0x11
-_NEWER_GROUP = {0x02, 0x06}
-_SHARED = 2
-
-_WHOLE, _FLOAT, _STRING, _VARIABLE_LENGTH = 0, 1, 3, 9
-# By the bits of exponent and mantissa.
-_FLOATS = {
-    (2, 5, 10): np.float16,
-    (2, 8, 7): ml_dtypes.bfloat16,
-    (4, 8, 23): np.float32,
-    (8, 11, 52): np.float64,
-}
-
-
-@dataclass(frozen=True)
-class _Type:
-    """A datatype message (IV.A.2.d): class, bit field, bytes of one element, properties."""
-
-    kind: int
-    bits: int
-    size: int
-    properties: bytes
-
-    @classmethod
-    def of(cls, message: bytes) -> "_Type":
-        first, *bits, size = struct.unpack_from("<B3BI", message)
-        return cls(first & 15, int.from_bytes(bytes(bits), "little"), size, message[8:])
-
-    def dtype(self) -> np.dtype | None:
-        """The type of numpy, in the file's byte order; None for what is no number."""
-        order = ">" if self.bits & 1 else "<"
-        if self.kind == _WHOLE and self.size in (1, 2, 4, 8):
-            return np.dtype(f"{order}{'i' if self.bits & 8 else 'u'}{self.size}")
-        if self.kind == _FLOAT:
-            exponent, mantissa = struct.unpack_from("<5xBxB", self.properties)
-            found = _FLOATS.get((self.size, exponent, mantissa))
-            return np.dtype(found).newbyteorder(order) if found else None
-        return None
+_SHARED = 2  # the flag of a message that lies elsewhere
 
 
 class Hdf5File:
@@ -84,12 +44,14 @@ class Hdf5File:
         self._numbers_left = file.size
         self._left = _MOST_DESCRIPTION
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
-        version, offset_bytes, length_bytes, base = self.unpack(8, "<B4xBB9xQ")  # II.A
+        version, offset_bytes, length_bytes, base, end = self.unpack(8, "<B4xBB9xQ8xQ")  # II.A
         if (version, offset_bytes, length_bytes, base) != (0, 8, 8, 0):
             raise Refusal(
                 "is an HDF5 file of another form than Keras writes: save it again from Keras, or "
                 "with libver='earliest' of h5py."
             )
+        if end > file.size:
+            raise damaged(f"has {file.size} of its {end} bytes")
         (self._root,) = self.unpack(64, "<Q")
 
     @property
@@ -161,21 +123,26 @@ class Node:
         version, count, length = self._file.unpack(self.address, "<BxH4xI4x")
         if version != 1:
             raise damaged("has no object where it says")
-        messages: list[tuple[int, bytes]] = []
+        found: list[tuple[int, bytes]] = []
         blocks = [(self.address + 16, length)]
         for start, length in blocks:
             block = self._file.read(start, length)
             position = 0
-            while position + 8 <= length and len(messages) < count:
+            while position + 8 <= length and len(found) < count:
                 kind, size, flags = struct.unpack_from("<HHB", block, position)
                 content = block[position + 8 : position + 8 + size]
-                if kind == _CONTINUATION:
+                if kind == messages.CONTINUATION:
                     blocks.append(struct.unpack_from("<QQ", content))
                 if flags & _SHARED:
                     kind = -kind  # what stands here is where the message is
-                messages.append((kind, content))
+                found.append((kind, content))
                 position += 8 + size
-        return messages
+        return found
+
+    @cached_property
+    def _attributes(self) -> dict[str, messages.Attribute]:
+        parts = (messages.Attribute.of(m) for k, m in self._messages if k == messages.ATTRIBUTE)
+        return {attribute.name: attribute for attribute in parts}
 
     def _message(self, kind: int) -> bytes | None:
         return next((content for each, content in self._messages if each == kind), None)
@@ -183,9 +150,9 @@ class Node:
     @cached_property
     def _children(self) -> dict[str, int | None]:
         """The addresses of what a group holds, by name; None for a link that leads elsewhere."""
-        if any(kind in _NEWER_GROUP for kind, _ in self._messages):
+        if any(kind in (messages.LINK_INFO, messages.LINK) for kind, _ in self._messages):
             raise Refusal("is an HDF5 file with the groups of 'latest': save it again from Keras.")
-        table = self._message(_SYMBOL_TABLE)
+        table = self._message(messages.SYMBOL_TABLE)
         if table is None:
             return {}
         tree, heap = struct.unpack_from("<QQ", table)
@@ -245,31 +212,16 @@ class Node:
 
     def strings(self, attribute: str) -> list[str]:
         """The strings of an attribute (IV.A.2.m), none where there is no such attribute."""
-        for kind, message in self._messages:
-            if kind == _ATTRIBUTE:
-                version, shared, name_bytes, type_bytes, space_bytes = struct.unpack_from(
-                    "<BBHHH", message
-                )
-                if version not in (1, 2, 3) or (version > 1 and shared):
-                    raise damaged("has an attribute of no known kind")
-                parts, position = [], 9 if version == 3 else 8
-                for length in (name_bytes, type_bytes, space_bytes):
-                    parts.append(message[position : position + length])
-                    position += length + (-length % 8 if version == 1 else 0)
-                if parts[0].rstrip(b"\0") == attribute.encode():
-                    count = math.prod(_shape(parts[2]))
-                    return self._strings(_Type.of(parts[1]), count, message[position:])
-        return []
-
-    def _strings(self, kind: _Type, count: int, data: bytes) -> list[str]:
-        if kind.kind == _STRING and kind.size > 0 and kind.size * count <= len(data):
-            starts = range(0, kind.size * count, kind.size)
-            return [data[at : at + kind.size].rstrip(b"\0 ").decode() for at in starts]
-        if kind.kind == _VARIABLE_LENGTH and kind.bits & 15 == 1 and 16 * count <= len(data):
-            elements = struct.iter_unpack("<IQI", data[: 16 * count])
-            return [self._file.text(*element) for element in elements]
-        if count == 0:
+        found = self._attributes.get(attribute)
+        if found is None or found.count == 0:
             return []
+        width, count = found.type.size, found.count
+        if found.type.is_text and width * count <= len(found.data):
+            starts = range(0, width * count, width)
+            return [found.data[at : at + width].rstrip(b"\0 ").decode() for at in starts]
+        if found.type.is_long_text and 16 * count <= len(found.data):
+            elements = struct.iter_unpack("<IQI", found.data[: 16 * count])
+            return [self._file.text(*element) for element in elements]
         raise damaged("has names that are no strings")
 
     def array(self) -> np.ndarray:
@@ -278,33 +230,28 @@ class Node:
         Raises:
           Refusal: this is no data set, or one of a form that Keras does not write.
         """
-        layout, space, kind = (self._message(m) for m in (_LAYOUT, _DATASPACE, _DATATYPE))
+        layout, space, kind = (
+            self._message(m) for m in (messages.LAYOUT, messages.DATASPACE, messages.DATATYPE)
+        )
         if layout is None or space is None or kind is None:
             raise damaged(f"has no numbers at {shown(self._path)}")
-        if self._message(_EXTERNAL) is not None:
+        if self._message(messages.EXTERNAL) is not None:
             raise Refusal(f"keeps {shown(self._path)} in another file, which is not read.")
-        if layout[0] not in (3, 4) or layout[1] != 1 or self._message(_FILTERS) is not None:
+        place = messages.contiguous(layout)
+        if place is None or self._message(messages.FILTERS) is not None:
             raise Refusal(
                 f"holds {shown(self._path)} in chunks or compressed, as Keras does not write it: "
                 "unpack it with h5repack -l CONTI -f NONE."
             )
-        dtype, shape = _Type.of(kind).dtype(), _shape(space)
+        dtype, shape = messages.Type.of(kind).dtype(), messages.shape_of(space)
         if self.strings("dtype") == ["bfloat16"]:  # which HDF5 holds as bytes without a meaning
             dtype = np.dtype(ml_dtypes.bfloat16)
         if dtype is None:
             raise Refusal(
                 f"holds {shown(self._path)} in a type that is not read: save it as float32."
             )
-        start, nbytes = struct.unpack_from("<2xQQ", layout)
+        start, nbytes = place
         if nbytes != math.prod(shape) * dtype.itemsize:
             raise damaged(f"has at {shown(self._path)} data of another size than their shape says")
         content = self._file.numbers(start if nbytes else 0, nbytes)
         return content.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
-
-
-def _shape(message: bytes) -> tuple[int, ...]:
-    """The axes of a dataspace message (IV.A.2.b)."""
-    version, rank, _, null = struct.unpack_from("<4B", message)
-    if version not in (1, 2) or (version == 2 and null == 2) or rank > 32:
-        raise damaged("has no shape where it says")
-    return struct.unpack_from(f"<{rank}Q", message, 8 if version == 1 else 4)

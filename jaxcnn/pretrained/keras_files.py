@@ -9,7 +9,6 @@ Three forms, told apart by what lies at the top of the file:
    the layer's class and a number that counts the layers of that class in the order of
    ``model.layers``: ``conv2d``, ``conv2d_1``, ... The layer's own name is the attribute ``name`` of
    ``vars``, which Keras 3.15 writes and 2.13, 2.15 and 3.5 do not.
-
 """
 
 import re
@@ -23,11 +22,14 @@ from jaxcnn.pretrained.bounded_file import BoundedFile
 from jaxcnn.pretrained.hdf5 import Hdf5File, Node
 from jaxcnn.pretrained.refusal import Refusal, damaged, shown
 
-# The variables of a layer in the order in which Keras numbers them.
+# In the order in which Keras numbers them, of layers by class and number of variables.
+_AFFINE, _NORMALIZATION = ("kernel", "bias"), ("gamma", "beta", "moving_mean", "moving_variance")
 _NUMBERED = {
-    "conv2d": ("kernel", "bias"),
-    "dense": ("kernel", "bias"),
-    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    ("conv2d", 1): _AFFINE,
+    ("conv2d", 2): _AFFINE,
+    ("dense", 1): _AFFINE,
+    ("dense", 2): _AFFINE,
+    ("batch_normalization", 4): _NORMALIZATION,
 }
 # Keras 1's names for them. What it calls a standard deviation is the variance.
 _KERAS_1 = {
@@ -39,10 +41,7 @@ _KERAS_1 = {
 # Keras 2.13 counts every layer that has variables twice: conv2d, conv2d_2, ...
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _COUNTED = re.compile(r"(.*?)(?:(?:^|_)(\d{1,9}))?", re.DOTALL)
-_VARIABLE = re.compile(
-    f"({'|'.join([*_NUMBERED['conv2d'], *_NUMBERED['batch_normalization'], *_KERAS_1])})"
-    r"(?:_\d+)?(?::\d+)?"
-)
+_VARIABLE = re.compile(rf"({'|'.join([*_AFFINE, *_NORMALIZATION, *_KERAS_1])})(?:_\d+)?(?::\d+)?")
 _MOST_MODELS = 100  # within one another
 
 
@@ -113,8 +112,9 @@ def _numbered(model: Node, outer: str, seen_models: set[int]) -> Iterator[tuple[
         if "vars" in group:
             variables = group.child("vars")
             (name,) = variables.strings("name") or [automatic]
-            for number in sorted(variables, key=_class_and_number):
-                known = dict(zip("0123", _NUMBERED.get(kind, ()), strict=False))
+            numbers = sorted(variables, key=_class_and_number)
+            known = dict(zip("0123", _NUMBERED.get((kind, len(numbers)), ()), strict=False))
+            for number in numbers:
                 yield f"{name}/{known.get(number, number)}", variables.child(number)
         yield from _numbered(group, f"{automatic}.", seen_models)
 
