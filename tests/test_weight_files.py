@@ -179,6 +179,7 @@ def test_a_file_of_a_big_endian_machine_is_read(kind, tmp_path):
         (3, (2,), (-1,), 4),
         (0, (-2, -2), (1, 1), 4),
         (0, (2**40,), (0,), 4),  # four numbers spread over terabytes
+        (0, (2**20,), (0,), 4),
         (0, (2**62, 2**62), (1, 1), 4),  # a product beyond 64 bits
         (0, (0, 2**47, 2**47), (1, 1, 1), 4),  # no numbers, of a shape that no array has
         (0, (2,), (2**63,), 4),
