@@ -2,13 +2,13 @@
 
 import os
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from jaxcnn.errors import UserError
+from jaxcnn.pretrained.bounded_file import BoundedFile
 from jaxcnn.pretrained.refusal import Refusal, damaged
 
 _LARGEST_HEADER = 100_000_000  # that the safetensors library reads
@@ -53,23 +53,23 @@ def read_tensors(path: str | os.PathLike[str]) -> WeightFile:
       UserError: the file cannot be read, or is none of these; it says what it seems to be.
     """
     try:
-        with open(path, "rb") as file:
-            return _read(Path(path), file)
+        with open(path, "rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            return _read(Path(path), BoundedFile(opened, size))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
     except Refusal as refusal:
         raise UserError(f"{path} {refusal}") from refusal
 
 
-# The readers are imported where they are needed: h5py alone takes as long as numpy to import.
-def _read(path: Path, file: BufferedReader) -> WeightFile:
-    size = os.fstat(file.fileno()).st_size
-    start = file.read(512)
+# Each reader is imported where it is needed: a file of Keras needs no safetensors.
+def _read(path: Path, file: BoundedFile) -> WeightFile:
+    start = file.read(0, min(file.size, 512)).tobytes()
     header_bytes = int.from_bytes(start[:8], "little")
     if start.startswith(b"PK\x03\x04"):
         from jaxcnn.pretrained.torch_files import read_zip
 
-        return WeightFile("torch", read_zip(file, size), {})
+        return WeightFile("torch", read_zip(file), {})
     if start[8:9] == b"{" and header_bytes < _LARGEST_HEADER:
         from jaxcnn.pretrained.safetensors_files import read_safetensors
 
@@ -77,12 +77,12 @@ def _read(path: Path, file: BufferedReader) -> WeightFile:
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         from jaxcnn.pretrained.keras_files import read_keras
 
-        return WeightFile("keras", read_keras(path, size), {})
+        return WeightFile("keras", read_keras(file), {})
     if start.startswith(b"\x80"):
         from jaxcnn.pretrained.torch_files import LEGACY_START, read_legacy
 
         if start.startswith(LEGACY_START):
-            return WeightFile("torch", read_legacy(file, size), {})
+            return WeightFile("torch", read_legacy(file), {})
         if LEGACY_START.startswith(start):
             raise damaged("ends where it has hardly begun")
         raise Refusal("is a pickle, but none of PyTorch's; it is not read, for it could run code.")

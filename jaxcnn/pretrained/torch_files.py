@@ -12,11 +12,11 @@ import struct
 import sys
 import zipfile
 import zlib
-from io import BufferedReader
 from typing import Any
 
 import numpy as np
 
+from jaxcnn.pretrained.bounded_file import BoundedFile
 from jaxcnn.pretrained.refusal import Refusal, damaged, shown
 from jaxcnn.pretrained.torch_tensors import (
     LARGEST_PICKLE,
@@ -33,18 +33,17 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 1
 
 
-def read_zip(file: BufferedReader, size: int) -> dict[str, np.ndarray]:
+def read_zip(file: BoundedFile) -> dict[str, np.ndarray]:
     """The tensors of the newer form, by name in the state dict's order.
 
     Args:
-      file: the open file.
-      size: its bytes.
+      file: the file.
 
     Raises:
       Refusal: the file is no whole state dict of PyTorch.
     """
     try:
-        members = {info.filename: info for info in zipfile.ZipFile(file).infolist()}
+        members = {info.filename: info for info in zipfile.ZipFile(file.opened).infolist()}
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
         raise damaged("begins as a zip archive but lacks its end") from error
     folder = _folder(members)
@@ -52,7 +51,7 @@ def read_zip(file: BufferedReader, size: int) -> dict[str, np.ndarray]:
     def content(name: str, length: int | None = None) -> np.ndarray:
         if folder + name not in members:
             raise damaged(f"lacks its part {shown(name)}")
-        return _member(file, size, members[folder + name], length)
+        return _member(file, members[folder + name], length)
 
     tensors = state_dict(TorchPickles(content("data.pkl").tobytes()).read())
     order = "little"
@@ -65,7 +64,7 @@ def read_zip(file: BufferedReader, size: int) -> dict[str, np.ndarray]:
         raw = content(f"data/{storage.key}", storage.nbytes)
         return raw if order == sys.byteorder else _swapped(raw, storage.dtype)
 
-    return arrays(tensors, stored, size)
+    return arrays(tensors, stored, file.size)
 
 
 def _folder(members: dict[str, zipfile.ZipInfo]) -> str:
@@ -85,39 +84,35 @@ def _folder(members: dict[str, zipfile.ZipInfo]) -> str:
     return folders[0]
 
 
-def _member(
-    file: BufferedReader, size: int, info: zipfile.ZipInfo, length: int | None
-) -> np.ndarray:
+def _member(file: BoundedFile, info: zipfile.ZipInfo, length: int | None) -> np.ndarray:
     """The bytes of a member, which PyTorch never compresses: ``length`` of them, if given."""
     name = shown(info.filename)
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
         raise Refusal(f"holds {name} compressed or encrypted, as PyTorch never does: unpack it.")
     if length is not None and info.file_size != length:
         raise damaged(f"holds {info.file_size} bytes in {name} in place of {length}")
-    header = _bytes_at(file, size, info.header_offset, _LOCAL_HEADER.size).tobytes()
+    header = file.read(info.header_offset, _LOCAL_HEADER.size).tobytes()
     signature, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
     if signature != b"PK\x03\x04":
         raise damaged(f"has no {name} where it says")
     start = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
-    content = _bytes_at(file, size, start, info.file_size)
+    content = file.read(start, info.file_size)
     # PyTorch writes a zero where it was told not to compute the checksum.
     if info.CRC and zlib.crc32(content.data) != info.CRC:
         raise damaged(f"holds {name} with a wrong checksum")
     return content
 
 
-def read_legacy(file: BufferedReader, size: int) -> dict[str, np.ndarray]:
+def read_legacy(file: BoundedFile) -> dict[str, np.ndarray]:
     """The tensors of the older form, by name in the state dict's order.
 
     Args:
-      file: the open file.
-      size: its bytes.
+      file: the file.
 
     Raises:
       Refusal: the file is no whole state dict of PyTorch.
     """
-    file.seek(0)
-    pickles = TorchPickles(file.read(LARGEST_PICKLE))
+    pickles = TorchPickles(file.read(0, min(file.size, LARGEST_PICKLE)).tobytes())
     magic, protocol, _ = (pickles.read() for _ in range(3))  # the third: sizes of C's types there
     if (magic, protocol) != (_MAGIC_NUMBER, _PROTOCOL):
         raise damaged("is of a form that PyTorch never wrote")
@@ -127,7 +122,7 @@ def read_legacy(file: BufferedReader, size: int) -> dict[str, np.ndarray]:
         raise damaged("does not hold the storages that it describes")
     starts, position = {}, pickles.position
     for storage in (pickles.storages[key] for key in keys):
-        (count,) = _bytes_at(file, size, position, 8).view("<i8")
+        (count,) = file.read(position, 8).view("<i8")
         if count != storage.count:
             raise damaged(f"stores {count} numbers in place of {storage.count}")
         starts[storage.key] = position + 8
@@ -136,21 +131,10 @@ def read_legacy(file: BufferedReader, size: int) -> dict[str, np.ndarray]:
     def stored(storage: Storage) -> np.ndarray:
         if storage.key not in starts:
             raise damaged("does not hold the storages that it describes")
-        raw = _bytes_at(file, size, starts[storage.key], storage.nbytes)
+        raw = file.read(starts[storage.key], storage.nbytes)
         return raw if sys.byteorder == "little" else _swapped(raw, storage.dtype)
 
-    return arrays(tensors, stored, size)
-
-
-def _bytes_at(file: BufferedReader, size: int, start: int, length: int) -> np.ndarray:
-    """Bytes of the file, ``(length,)`` uint8, if it has as many: before room is made for them."""
-    if start < 0 or start + length > size:
-        raise damaged("ends within its weights")
-    content = np.empty(length, np.uint8)
-    file.seek(start)
-    if file.readinto(content.data) != length:
-        raise damaged("became shorter while it was read")
-    return content
+    return arrays(tensors, stored, file.size)
 
 
 def _swapped(content: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
