@@ -20,7 +20,7 @@ class EvalConfig:
 
     Attributes:
       batch_size: examples in an evaluation batch, over all devices and processes together; it is
-        rounded up to a multiple of the devices. The counts do not depend on it.
+        rounded up so that the devices can share it. The counts do not depend on it.
     """
 
     batch_size: int = 256
@@ -103,6 +103,8 @@ FREE_ON_RESUME = frozenset(
         "checkpoint.keep",
         "parallel.mode",
         "parallel.devices",
+        "parallel.model",
+        "parallel.split",
         "parallel.coordinator",
         "parallel.processes",
         "parallel.process",

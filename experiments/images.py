@@ -45,23 +45,23 @@ def open_data(config: Experiment, layout: Layout) -> Data:
     Raises:
       UserError: they are not to be had, or do not fit the batch size or the devices.
     """
-    devices = len(layout.devices)
-    batch = config.train.batch_size
-    if batch % devices:
+    parts, batch = layout.batch_parts, config.train.batch_size
+    if batch % parts:
+        over = f"{parts} devices" if parts == len(layout.devices) else f"{parts} groups of devices"
         raise UserError(
-            f"train.batch_size={batch} cannot be divided over {devices} devices; give a multiple "
-            f"of {devices}, such as {batch + -batch % devices}, or fewer devices by "
-            "parallel.devices."
+            f"train.batch_size={batch} cannot be divided over {over}; give a multiple of {parts}, "
+            f"such as {batch + -batch % parts}, or fewer devices by parallel.devices."
         )
     sources = [
         open_source(config.data.source, split, data_dir=config.data.data_dir)
         for split in (config.data.train_split, config.data.eval_split)
     ]
+    share, shares = layout.share
     views: dict[str, Any] = {
         "config": config.data,
         "augment": config.augment,
-        "process_index": jax.process_index(),
-        "process_count": jax.process_count(),
+        "process_index": share,
+        "process_count": shares,
     }
     train, held_out = sources
     size = config.data.image_size
@@ -71,8 +71,8 @@ def open_data(config: Experiment, layout: Layout) -> Data:
         eval=held_out,
         eval_batches=EvalBatches(
             held_out,
-            # Rounded up to whole rows for every device; padding is not counted.
-            batch_size=config.eval.batch_size + -config.eval.batch_size % devices,
+            # Rounded up, so that the devices can share it; padding is not counted.
+            batch_size=config.eval.batch_size + -config.eval.batch_size % parts,
             **views,
         ),
         image_shape=(size, size, config.data.channels or train.channels),

@@ -125,6 +125,7 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
     workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, facts)
     shapes = jax.eval_shape(make_state)
     config.optimizer.check_layers(shapes.params)
+    config.parallel.check_layers(shapes.params)
     result = from_first(lambda: workdir.inspect(state_bytes=_bytes(shapes)))
     if primary:
         print(
@@ -153,7 +154,7 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
             layout,
             model.clone(axis_name=layout.axis_name),
             # Made by one device's form of the network: it is the same on every layout.
-            initial_state(make_state, trained),
+            functools.partial(initial_state, make_state, trained),
             data,
             first_batch,
             statistics,
@@ -184,7 +185,7 @@ def _train(
     workdir: Workdir,
     layout: Layout,
     model: nn.Module,
-    initial: TrainState,
+    make_initial: Callable[[], TrainState],
     data: Data,
     first_batch: Batch,
     statistics: Statistics | None,
@@ -231,7 +232,7 @@ def _train(
 
     newest = Checkpoints(workdir.path / "checkpoints", keep=config.checkpoint.keep)
     best = Checkpoints(workdir.path / "best", keep=1)
-    state = _restore(layout.replicate(initial), newest, layout, show=primary)
+    state = _restore(layout.distribute(make_initial()), newest, layout, show=primary)
     step, evaluated = map(int, layout.fetch((state.step, state.evaluated)))
     if config.resume == "force":  # the best of another future; under the same values it comes again
         best.drop_after(step)

@@ -1,9 +1,4 @@
-"""Laying a step over the devices there are, by jit on a mesh or by pmap; no network is known here.
-
-Both forms compute the same function of the global batch. With jit the batch is one array laid
-over a mesh axis and XLA inserts the sums over devices; with pmap every device runs the step on
-its share and the step sums by the axis's name.
-"""
+"""Which devices a run uses, and what laying a step over them means."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -11,11 +6,11 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn.errors import UserError
-
-AXIS = "batch"
+from jaxcnn.training.layer_patterns import check_expression
+from jaxcnn.training.layouts import JitLayout, PmapLayout
+from jaxcnn.training.split import Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +20,10 @@ class ParallelConfig:
     Attributes:
       mode: 'jit' (a mesh, shardings and jit) or 'pmap'.
       devices: how many devices to use, the first ones; None for all. Only with one process.
+      model: how many devices hold one copy of the parameters together, each a part of the layers
+        of `split`; they share the examples that one device would have. Only with 'jit'.
+      split: regular expression of the layers, by whole names, that `model` devices split along
+        their outputs. '.*' puts each half of the paper's AlexNet on one of two devices.
       coordinator: address ``HOST:PORT`` of process 0, for several processes started by hand;
         None for one process, or for what `jax.distributed` detects.
       processes: how many processes there are, with `coordinator`.
@@ -38,6 +37,8 @@ class ParallelConfig:
 
     mode: Literal["jit", "pmap"] = "jit"
     devices: int | None = None
+    model: int = 1
+    split: str = "fc.*|logits"
     coordinator: str | None = None
     processes: int | None = None
     process: int | None = None
@@ -71,8 +72,20 @@ class ParallelConfig:
             raise UserError("parallel.devices limits one process only; leave it out with several.")
         if self.devices is not None and self.devices < 1:
             raise UserError(f"parallel.devices={self.devices} must be 1 or more.")
+        if self.model < 1:
+            raise UserError(f"parallel.model={self.model} must be 1 or more.")
+        if self.model > 1 and self.mode == "pmap":
+            raise UserError(
+                f"parallel.model={self.model} needs parallel.mode=jit: pmap gives every device "
+                "all parameters."
+            )
+        check_expression("parallel.split", self.split)
         if self.timeout < 1:
             raise UserError(f"parallel.timeout={self.timeout} must be 1 or more.")
+
+    def check_layers(self, params: Any) -> None:
+        """Raises a UserError where a network's parameters, or their shapes, cannot be split so."""
+        Split(self.split, self.model).check(params)
 
 
 class Layout(Protocol):
@@ -86,132 +99,51 @@ class Layout(Protocol):
     def devices(self) -> tuple[jax.Device, ...]:
         """The devices, in process order."""
 
+    @property
+    def batch_parts(self) -> int:
+        """In how many parts a batch is divided: its size must be a multiple."""
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Which contiguous slice of each batch this process reads, from 0, and of how many.
+
+        Processes whose devices hold one copy of the parameters together read the same slice.
+        """
+
     def replicate(self, tree: Any) -> Any:
         """Puts the same host values on every device."""
+
+    def distribute(self, state: Any) -> Any:
+        """Puts a training state's host values on the devices, split where its layers are."""
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Lays this process's slice of a global batch over its devices."""
 
     def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
-        """Compiles a step whose last argument is a placed batch and whose others are replicated.
+        """Compiles a step whose last argument is a placed batch and whose others are distributed.
 
-        What it returns is replicated. The arguments numbered in ``donate`` are given up: their
+        What it returns is distributed. The arguments numbered in ``donate`` are given up: their
         memory is reused for the result.
         """
 
     def fetch(self, tree: Any) -> Any:
-        """The values of a replicated tree as numpy arrays on this host."""
+        """The values of a distributed tree as numpy arrays on this host.
+
+        Every process must ask: what is split over processes comes from all of them.
+        """
 
     def to_mesh(self, tree: Any) -> Any:
-        """A replicated tree as global arrays on the mesh, the form that checkpoints hold."""
+        """A distributed tree as global arrays on the mesh, the form that checkpoints hold."""
 
     def from_mesh(self, tree: Any) -> Any:
         """The inverse of ``to_mesh``."""
-
-
-@dataclasses.dataclass(frozen=True)
-class JitLayout:
-    """One global array for each batch, on a mesh with one axis."""
-
-    devices: tuple[jax.Device, ...]
-    axis_name: ClassVar[str | None] = None
-
-    @property
-    def mesh(self) -> Mesh:
-        """The devices in process order, so that each process holds contiguous rows."""
-        return Mesh(np.array(self.devices), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
-
-    def replicate(self, tree: Any) -> Any:
-        return _replicated(tree, self.mesh)
-
-    def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
-        return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
-
-    def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
-        replicated = NamedSharding(self.mesh, PartitionSpec())
-        return jax.jit(step, donate_argnums=donate, out_shardings=replicated)
-
-    def fetch(self, tree: Any) -> Any:
-        return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
-
-    def to_mesh(self, tree: Any) -> Any:
-        return tree
-
-    def from_mesh(self, tree: Any) -> Any:
-        return tree
-
-
-@dataclasses.dataclass(frozen=True)
-class PmapLayout:
-    """A leading axis of one row for each device, over which the step is mapped."""
-
-    devices: tuple[jax.Device, ...]
-    axis_name: ClassVar[str | None] = AXIS
-
-    @property
-    def mesh(self) -> Mesh:
-        """The mesh on which checkpoints are laid, the same as JitLayout's."""
-        return JitLayout(self.devices).mesh
-
-    @property
-    def _rows(self) -> NamedSharding:
-        return NamedSharding(self.mesh, PartitionSpec(AXIS))
-
-    def replicate(self, tree: Any) -> Any:
-        return self.from_mesh(_replicated(tree, self.mesh))
-
-    def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        local = len([d for d in self.devices if d.process_index == jax.process_index()])
-        return {
-            k: jax.make_array_from_process_local_data(
-                self._rows, v.reshape(local, v.shape[0] // local, *v.shape[1:])
-            )
-            for k, v in batch.items()
-        }
-
-    def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
-        return jax.pmap(step, axis_name=AXIS, donate_argnums=donate, devices=self.devices)
-
-    def fetch(self, tree: Any) -> Any:
-        return jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[0], tree)
-
-    def to_mesh(self, tree: Any) -> Any:
-        sharding = NamedSharding(self.mesh, PartitionSpec())
-        return jax.tree.map(
-            lambda x: jax.make_array_from_single_device_arrays(
-                x.shape[1:], sharding, [s.data[0] for s in x.addressable_shards]
-            ),
-            tree,
-        )
-
-    def from_mesh(self, tree: Any) -> Any:
-        return jax.tree.map(
-            lambda x: jax.make_array_from_single_device_arrays(
-                (len(self.devices), *x.shape),
-                self._rows,
-                [s.data[None] for s in x.addressable_shards],
-            ),
-            tree,
-        )
-
-
-def _replicated(tree: Any, mesh: Mesh) -> Any:
-    """The tree's values, the same on every process, on every device of the mesh."""
-    sharding = NamedSharding(mesh, PartitionSpec())
-
-    def put(x: Any) -> jax.Array:
-        value = np.asarray(x)
-        return jax.make_array_from_callback(value.shape, sharding, lambda _: value)
-
-    return jax.tree.map(put, tree)
 
 
 def make_layout(config: ParallelConfig) -> Layout:
     """The layout over the devices there are.
 
     Raises:
-      UserError: more devices are asked for than there are.
+      UserError: more devices are asked for than there are, or they cannot share the parameters.
     """
     devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
     if config.devices is not None:
@@ -221,4 +153,17 @@ def make_layout(config: ParallelConfig) -> Layout:
                 f"{devices[0].platform} device(s); ask for at most that many."
             )
         devices = devices[: config.devices]
-    return (JitLayout if config.mode == "jit" else PmapLayout)(tuple(devices))
+    if len(devices) % config.model:
+        raise UserError(
+            f"parallel.model={config.model} does not divide the {len(devices)} device(s); give a "
+            "divisor, or other parallel.devices."
+        )
+    own = len(devices) // jax.process_count()
+    if own % config.model and config.model % own:
+        raise UserError(
+            f"parallel.model={config.model} is neither a divisor nor a multiple of the {own} "
+            "devices of a process; give one."
+        )
+    if config.mode == "pmap":
+        return PmapLayout(tuple(devices))
+    return JitLayout(tuple(devices), Split(config.split, config.model))

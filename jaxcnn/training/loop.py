@@ -84,7 +84,7 @@ def evaluate(
             if stop.reached():
                 raise Interrupted(int(layout.fetch(state.step)))
             sums = eval_step(state.variables(), sums, layout.place(batch))
-            progress.advance(len(batch["label"]) * jax.process_count())
+            progress.advance(len(batch["label"]) * layout.share[1])
     return layout.fetch(sums)
 
 

@@ -1,0 +1,67 @@
+"""Which parameters are split over devices, by the names of their layers."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+from jax.tree_util import DictKey, KeyPath
+
+from jaxcnn.errors import UserError
+from jaxcnn.training.layer_patterns import check_chooses, chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The arrays of which a device holds a part: those of some layers, along their outputs.
+
+    Attributes:
+      layers: a regular expression as in ``jaxcnn.training.layer_patterns``.
+      parts: how many parts there are; 1 splits nothing.
+    """
+
+    layers: str
+    parts: int = 1
+
+    def applies(self, path: KeyPath, shape: tuple[int, ...]) -> bool:
+        """Whether an array of a training state is split, along its last axis.
+
+        A layer's momentum, average and batch statistics end in the same names as its parameters
+        and lie as they do. What has no layer's name, such as a loss, is no part of a network.
+
+        Args:
+          path: where in the state it is.
+          shape: its shape.
+        """
+        if self.parts == 1 or not shape or shape[-1] % self.parts:
+            return False
+        layer = _layer(path)
+        return bool(layer) and chosen(self.layers, layer)
+
+    def check(self, params: Any) -> None:
+        """Raises a UserError where a network cannot be split so.
+
+        Args:
+          params: its parameters, or their shapes: the error is that no layer matches, or that the
+            outputs of one that does cannot be divided.
+        """
+        if self.parts == 1:
+            return
+        check_chooses("parallel.split", self.layers, params)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            layer = _layer(path)
+            if chosen(self.layers, layer) and leaf.shape[-1] % self.parts:
+                raise UserError(
+                    f"the {leaf.shape[-1]} outputs of layer '{'/'.join(layer)}' cannot be split "
+                    f"over parallel.model={self.parts} devices; leave it out of parallel.split="
+                    f"{self.layers}, or choose a parallel.model that divides them."
+                )
+
+
+WHOLE = Split("")  # every device holds everything
+
+
+def _layer(path: KeyPath) -> list[str]:
+    """The layer that an array belongs to: the path of names that it ends with, but for its own."""
+    names = list(itertools.takewhile(lambda key: isinstance(key, DictKey), reversed(path)))
+    return [str(key.key) for key in reversed(names[1:])]
