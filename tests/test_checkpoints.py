@@ -8,7 +8,8 @@ import pytest
 from jaxcnn.errors import UserError
 from jaxcnn.training import checkpoints
 from jaxcnn.training.checkpoints import Checkpoints, damage, read_variables
-from jaxcnn.training.devices import JitLayout, PmapLayout
+from jaxcnn.training.layouts import JitLayout, PmapLayout
+from jaxcnn.training.split import Split
 
 TREE = {
     "step": np.int32(3),
@@ -18,16 +19,16 @@ TREE = {
 }
 
 
-def layout(kind=JitLayout, devices=8):
-    return kind(tuple(jax.devices()[:devices]))
+def layout(kind=JitLayout, devices=8, *split):
+    return kind(tuple(jax.devices()[:devices]), *split)
 
 
-def save(folder, steps=(1, 2), *, keep=2, kind=JitLayout, devices=8):
-    place = layout(kind, devices)
+def save(folder, steps=(1, 2), *, keep=2, place=None):
+    place = place or layout()
     store = Checkpoints(folder, keep=keep)
     for step in steps:
         tree = TREE | {"step": np.int32(step)}
-        store.save(step, place.to_mesh(place.replicate(tree)), {"config": {"seed": step}})
+        store.save(step, place.to_mesh(place.distribute(tree)), {"config": {"seed": step}})
     store.wait()
     return store
 
@@ -35,7 +36,7 @@ def save(folder, steps=(1, 2), *, keep=2, kind=JitLayout, devices=8):
 def like(place):
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
-        place.to_mesh(place.replicate(TREE)),
+        place.to_mesh(place.distribute(TREE)),
     )
 
 
@@ -51,12 +52,21 @@ def test_what_was_saved_comes_back(tmp_path):
     store.close()
 
 
-@pytest.mark.parametrize("saved", [(JitLayout, 8), (PmapLayout, 4), (JitLayout, 1)])
-@pytest.mark.parametrize("now", [(JitLayout, 1), (PmapLayout, 8), (JitLayout, 2)])
+HALVES = Split("params/.*", parts=2)
+
+
+@pytest.mark.parametrize(
+    "saved", [(JitLayout, 8), (PmapLayout, 4), (JitLayout, 1), (JitLayout, 4, HALVES)]
+)
+@pytest.mark.parametrize(
+    "now", [(JitLayout, 1), (PmapLayout, 8), (JitLayout, 2), (JitLayout, 2, HALVES)]
+)
 def test_it_comes_back_to_the_devices_there_are_now(saved, now, tmp_path):
-    store = save(tmp_path, kind=saved[0], devices=saved[1])
+    store = save(tmp_path, place=layout(*saved))
     place = layout(*now)
     restored = place.from_mesh(store.restore(2, like(place)))
+    kernel = restored["params"]["conv1_1"]["kernel"]
+    assert (kernel.addressable_shards[0].data.shape == (2, 3, 2)) == (HALVES in now)
     assert {d for x in jax.tree.leaves(restored) for d in x.devices()} == set(place.devices)
     chex.assert_trees_all_equal(place.fetch(restored), TREE | {"step": np.int32(2)})
     store.close()

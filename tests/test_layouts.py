@@ -1,16 +1,10 @@
 """One training, laid over devices in every way there is: the same numbers come out."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import chex
 import jax
 import numpy as np
 import pytest
-from command_run import finish, free_port
-from layout_training import train
+from layout_training import assert_same_training, train, train_in_processes
 
 from jaxcnn.errors import UserError
 from jaxcnn.training.devices import JitLayout, ParallelConfig, PmapLayout, make_layout
@@ -21,20 +15,14 @@ def one_device():
     return train(make_layout(ParallelConfig(devices=1)))
 
 
-def assert_same_training(ours, reference):
-    state, losses, masks, indices = ours
-    expected, expected_losses, expected_masks, expected_indices = reference
-    # Running variances are of the size of 1 to 100, so that they are compared relatively.
-    for name, rtol in (("params", 0), ("opt_state", 0), ("batch_stats", 1e-5)):
-        chex.assert_trees_all_close(state[name], expected[name], atol=1e-5, rtol=rtol)
-    np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
-    np.testing.assert_array_equal(masks, expected_masks)
-    np.testing.assert_array_equal(indices, expected_indices)
-
-
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_eight_devices_train_as_one(mode, one_device):
     assert_same_training(train(make_layout(ParallelConfig(mode=mode))), one_device)
+
+
+def test_fully_connected_layers_split_over_four_devices_train_as_one(one_device):
+    layout = make_layout(ParallelConfig(model=4, split="fc.*"))
+    assert_same_training(train(layout), one_device)
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
@@ -54,27 +42,11 @@ def test_the_comparison_has_power(one_device):
 
 @pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.full)])
 def test_two_processes_of_four_devices_train_as_one(mode, one_device, tmp_path):
-    port = free_port()
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    script = Path(__file__).with_name("layout_training.py")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, f"127.0.0.1:{port}", str(i), mode, tmp_path / f"{i}.npz"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    for process in processes:
-        finish(process)
-    saved = [np.load(tmp_path / f"{i}.npz") for i in range(2)]
-    indices = np.concatenate([own["indices"] for own in saved], axis=1)
     structure = jax.tree.structure(one_device[0])
-    for own in saved:
-        state = structure.unflatten(own[f"leaf{k}"] for k in range(structure.num_leaves))
-        assert_same_training((state, own["losses"], own["masks"], indices), one_device)
+    ours = train_in_processes(tmp_path, structure, devices=4, mode=mode)
+    indices = np.concatenate([own[3] for own in ours], axis=1)
+    for state, losses, masks, _ in ours:
+        assert_same_training((state, losses, masks, indices), one_device)
 
 
 @pytest.mark.parametrize("kind", [JitLayout, PmapLayout])

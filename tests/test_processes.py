@@ -26,6 +26,8 @@ SHORT = (
     "--config.optimizer.learning_rate=1e-4",
     "--config.checkpoint.every_steps=None",
 )
+# Every layer split over two devices, in one process or two.
+HALVES = ("--config.parallel.model=2", "--config.parallel.split=.*")
 
 
 def own_lines(output):
@@ -96,10 +98,14 @@ def one(tmp_path_factory):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize(
+    "parallel", [("--config.parallel=jit",), ("--config.parallel=pmap",), HALVES]
+)
 @pytest.mark.parametrize(("processes", "devices"), [(1, 1), (1, 8), (2, 1), (2, 4)])
-def test_the_same_command_is_the_same_training(processes, devices, mode, one, tmp_path):
-    workdir, arguments = tmp_path / "run", (*SHORT, f"--config.parallel={mode}")
+def test_the_same_command_is_the_same_training(processes, devices, parallel, one, tmp_path):
+    if parallel == HALVES and processes * devices == 1:
+        parallel = ("--config.parallel.split=.*",)
+    workdir, arguments = tmp_path / "run", (*SHORT, *parallel)
     if processes == 1:
         output = finish(start(workdir, *arguments, devices=devices))
     else:
@@ -169,15 +175,23 @@ def test_one_is_killed_and_the_other_says_so(tmp_path):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("before", "after"), [((2, 1), (1, 8)), ((1, 8), (1, 1)), ((1, 1), (2, 1))]
+    ("before", "after"),
+    [
+        ((2, 1), (1, 8)),
+        ((1, 8), (1, 1)),
+        ((1, 1), (2, 1)),
+        ((1, 2, *HALVES), (1, 1)),
+        ((1, 1), (1, 8, *HALVES)),
+        ((2, 1, *HALVES), (2, 1)),
+    ],
 )
 def test_a_run_goes_on_over_other_devices(before, after, one, tmp_path):
     workdir = tmp_path / "run"
 
-    def command(processes, devices):
+    def command(processes, devices, *arguments):
         if processes == 1:
-            return [start(workdir, *SHORT, devices=devices)]
-        return start_several(workdir, *SHORT, devices=devices)
+            return [start(workdir, *SHORT, *arguments, devices=devices)]
+        return start_several(workdir, *SHORT, *arguments, devices=devices)
 
     processes = command(*before)
     wait_for_records(workdir, processes, lines=3)
