@@ -149,7 +149,7 @@ property_based = functools.partial(settings, deadline=None, derandomize=True, da
 lengths = st.integers(1, 17)
 
 
-@property_based(max_examples=40)
+@property_based(max_examples=80)
 @given(lengths, lengths, st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.booleans())
 def test_max_pools_at_odd_and_even_sizes(height, width, window, stride, padding, ceil):
     padding = min(padding, window // 2)  # PyTorch refuses more
@@ -157,7 +157,7 @@ def test_max_pools_at_odd_and_even_sizes(height, width, window, stride, padding,
     agree("max_pool", maps(height, width), window, stride, padding, ceil)
 
 
-@property_based(max_examples=20)
+@property_based(max_examples=40)
 @given(lengths, lengths, st.integers(1, 5), st.integers(1, 3))
 def test_average_pools_at_odd_and_even_sizes(height, width, window, stride):
     assume(min(height, width) >= window)
@@ -167,13 +167,13 @@ def test_average_pools_at_odd_and_even_sizes(height, width, window, stride):
         close(computed(sliding_average_pool, x, window), plain_average_pool(x, window, 1))
 
 
-@property_based(max_examples=20)
+@property_based(max_examples=40)
 @given(lengths, lengths, st.integers(1, 8))
 def test_adaptive_average_pools_at_odd_and_even_sizes(height, width, size):
     agree("adaptive_average_pool", maps(height, width), size)
 
 
-@property_based(max_examples=20)
+@property_based(max_examples=40)
 @given(lengths, lengths, st.sampled_from([1, 3, 5, 7, 11]), st.integers(1, 4), st.data())
 def test_paddings_of_convolutions_at_odd_and_even_sizes(height, width, size, stride, data):
     padding = data.draw(st.integers(0, size // 2))
@@ -198,7 +198,7 @@ def test_local_response_norm_is_tensorflows_and_with_alpha_by_n_pytorchs(channel
     assert seen == 3
 
 
-@property_based(max_examples=20)
+@property_based(max_examples=40)
 @given(
     st.integers(1, 12),
     st.sampled_from([1, 3, 5, 7]),
