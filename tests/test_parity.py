@@ -40,7 +40,7 @@ FULL = (
 # Ours by their layers: the first pattern that matches says how.
 BLOCK = {"": "", ".downsample.0": "/shortcut", ".downsample.1": "/bn_shortcut"}
 BRANCH = {"2.0": "relu3x3_reduce", "2.1": "relu3x3", "3.0": "relu5x5_reduce", "3.1": "relu5x5"}
-BRANCH |= {"4.0": "pool", "4.1": "relu_pool"}
+BRANCH |= {"4.0": "pool", "4.1": "relu_pool_proj"}
 LAYERS = {
     "googlenet": (
         (r"conv(\d)", lambda m: ("relu1", "relu2_reduce", "relu2")[int(m[1]) - 1]),

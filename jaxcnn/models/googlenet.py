@@ -67,7 +67,7 @@ class Inception(nn.Module):
         x5 = self.layer(x, reduce5, 1, "5x5_reduce")
         x5 = self.layer(x5, five, self.size, "5x5")
         pooled = MaxPool(3, 1, padding=1, name="pool")(x)
-        pooled = self.layer(pooled, projection, 1, "_pool")
+        pooled = self.layer(pooled, projection, 1, "_pool_proj")
         return jnp.concatenate([x1, x3, x5, pooled], axis=-1)
 
 

@@ -123,7 +123,7 @@ def _googlenet(model: GoogLeNet) -> Iterator[Entry]:
         ("3x3", "branch2.1"),
         ("5x5_reduce", "branch3.0"),
         ("5x5", "branch3.1"),
-        ("_pool", "branch4.1"),
+        ("_pool_proj", "branch4.1"),
     )
     for number in MODULES:
         for name, branch in branches:
