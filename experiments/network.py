@@ -90,8 +90,17 @@ def make_model(config: ModelConfig, *, num_classes: int) -> nn.Module:
     """The Linen module, for data of so many classes.
 
     Raises:
-      UserError: there is no such model or field, or it has fewer classes than the data.
+      UserError: there is no such model, it has not the fields that are set, or it has fewer classes
+        than the data.
     """
-    return models.create_model(
-        config.name, num_classes=number_of_classes(config, num_classes), **given_fields(config)
-    )
+    classes, given = number_of_classes(config, num_classes), given_fields(config)
+    model = models.create_model(config.name, num_classes=classes)
+    # A preset may have set them for its own network, so all are named at once.
+    missing = [name for name in given if not hasattr(model, name)]
+    if missing:
+        unset = " ".join(f"--config.model.{name}=None" for name in missing)
+        raise UserError(
+            f"model '{config.name}' has no {' and no '.join(missing)}, which the preset or the "
+            f"command sets; give {unset}."
+        )
+    return models.create_model(config.name, num_classes=classes, **given)

@@ -104,6 +104,11 @@ CASES = [
     ("warm_up_too_long", "--config.schedule.warmup_epochs=40", "schedule.warmup_epochs"),
     ("factor_above_one", "--config.schedule.factor=2", "schedule.factor"),
     ("unknown_model", "--config.model.name=vgg15", "'vgg1"),
+    (
+        "fields_of_another_network",
+        "--config.model.name=lenet5 --config.model.pooled_size=1",
+        "give --config.model.hidden=None --config.model.pooled_size=None",
+    ),
     ("unknown_initialization", "--config.model.initialization=hee", "'he'"),
     ("dropout_of_one", "--config.model.dropout=1", "dropout"),
     ("no_classes", "--config.model.num_classes=0", "model.num_classes"),
