@@ -122,7 +122,12 @@ class FullyConnected(nn.Module):
 
         Returns:
           Shape (batch, features), or (batch, height - window + 1, width - window + 1, features).
+
+        Raises:
+          UserError: there is not one output, as of a network of no classes.
         """
+        if self.features < 1:
+            raise UserError(f"layer '{self.name}' must have 1 output or more, not {self.features}")
         swept = x.ndim == 4
         inputs = self.window**2 * x.shape[-1] if swept else x.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (inputs, self.features), self.param_dtype)
