@@ -1,6 +1,7 @@
 """Every network beside VGG: exact counts, sizes, names, gradients, and all that JAX does to it."""
 
 import functools
+import re
 
 import chex
 import jax
@@ -455,3 +456,36 @@ def test_alexnets_biases_begin_at_one_where_the_paper_says():
     assert ones == {"conv2", "conv4", "conv5", "fc6", "fc7"}
     assert not params["conv1"]["bias"].any()
     assert not params["logits"]["bias"].any()
+
+
+# Of the papers and, where they say nothing, of the source: dropout (then that of the auxiliary
+# heads), the initialisation, BatchNorm's epsilon and the weight of its old statistics.
+CONSTANTS = {
+    "alexnet": (0.5, "alexnet", None),
+    "alexnet_one_tower": (0.0, "glorot", None),
+    "alexnet_(pool_)?bn": (0.5, "glorot", (1e-3, 0.99)),
+    "alexnet_owt": (0.5, "glorot", None),
+    "zfnet(_large)?": (0.5, "zfnet", None),
+    "vgg.._bn|vgg16_1x1_bn": (0.5, "glorot", (1e-5, 0.9)),
+    "vgg16_average|vgg_small": (0.0, "glorot", None),
+    "vgg..|vgg16_1x1|vgg11_lrn": (0.5, "glorot", None),
+    "googlenet": ((0.4, 0.7), "googlenet", None),
+    "googlenet_plain_stem": ((0.4, 0.7), "he", None),
+    "googlenet_bn": ((0.2, 0.7), "he", (1e-3, 0.9)),
+    "resnet50_nobn": (0.0, "he", None),
+    "(resnet|plain).*": (0.0, "he", (1e-5, 0.9)),
+    "lenet5_1998": (0.0, None, None),
+    "lenet5|mnist_cnn": (0.0, "glorot", None),
+}
+
+
+@pytest.mark.parametrize("name", jaxcnn.list_models())
+def test_the_constants_that_no_output_in_evaluation_shows(name):
+    model = jaxcnn.create_model(name)
+    dropout, drawn, norm = next(
+        c for pattern, c in CONSTANTS.items() if re.fullmatch(pattern, name)
+    )
+    rates = (model.dropout, model.auxiliary_dropout) if "googlenet" in name else model.dropout
+    assert (rates, getattr(model, "initialization", None)) == (dropout, drawn)
+    layer = model.norm() if getattr(model, "norm", None) else None
+    assert (layer and (layer.epsilon, layer.momentum)) == norm
