@@ -441,6 +441,21 @@ def test_lenets_sub_sampling_sums_four_and_its_output_is_a_distance():
     np.testing.assert_allclose(squash(jnp.array([-1.0, 1.0])), [-1, 1], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "function", "pairs"),
+    [
+        ("lenet5", np.tanh, {"c1": "tanh1", "c3": "tanh3", "c5": "tanh5", "f6": "tanh6"}),
+        ("mnist_cnn", lambda x: np.maximum(x, 0), {"conv1": "relu1", "conv3": "relu3"}),
+    ],
+)
+def test_the_first_networks_bend_by_their_own_functions(name, function, pairs):
+    model, images = narrow(name), pictures(2, 32, 32, 1)
+    variables = initialized(model, images.shape)
+    found = features(model, variables, images, (*pairs.keys(), *pairs.values()))
+    for before, after in pairs.items():
+        np.testing.assert_allclose(found[after], function(found[before]), atol=1e-6, err_msg=after)
+
+
 def test_the_targets_of_the_digits_are_far_from_one_another():
     centres = targets(96)
     assert centres.shape == (96, 84)
