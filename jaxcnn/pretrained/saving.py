@@ -11,7 +11,6 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from jaxcnn.errors import UserError
-from jaxcnn.files import write_atomically
 from jaxcnn.models import create_model
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained.fitting import like_found
@@ -89,6 +88,6 @@ def save_weights(
         metadata["preprocessing"] = json.dumps(preprocessing.to_json())
     if class_names is not None:
         metadata["class_names"] = json.dumps(list(class_names))
-    from safetensors.numpy import save
+    from jaxcnn.pretrained.safetensors_files import write_safetensors
 
-    write_atomically(Path(path), save(tensors, metadata))
+    write_safetensors(Path(path), tensors, metadata)
