@@ -123,7 +123,13 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
     make_state = _state_maker(config, model, data)
     facts = data.facts() | preprocessing_facts(weights)
     workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, facts)
-    shapes = jax.eval_shape(make_state)
+    try:
+        shapes = jax.eval_shape(make_state)
+    except UserError as error:
+        size = "x".join(map(str, data.image_shape))
+        raise UserError(
+            f"model.name={config.model.name} on images of {size} (data.image_size): {error}."
+        ) from error
     config.optimizer.check_layers(shapes.params)
     config.parallel.check_layers(shapes.params)
     result = from_first(lambda: workdir.inspect(state_bytes=_bytes(shapes)))
@@ -133,6 +139,8 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
             f"work directory {workdir.path}",
             flush=True,
         )
+        if split := config.parallel.split_layers(shapes.params):
+            print(f"Split over {config.parallel.model} devices: {', '.join(split)}.", flush=True)
     if result is not None:
         if primary:
             print("This run is finished.\n" + report.text(result, workdir.path))

@@ -115,7 +115,7 @@ CASES = [
     ("no_width", "--config.model.width=0", "model.width"),
     ("too_few_classes", "--config.model.num_classes=3", "model.num_classes"),
     ("layers_no_expression", "--config.model.initialize_layers=[", "model.initialize_layers"),
-    ("images_too_small", "--config.data.image_size=16", "32"),
+    ("images_too_small", "--config.data.image_size=16", "(data.image_size): images of 16 x 16"),
     ("crop_too_large", "--config.augment.scale_min=20", "augment.scale_min"),
     ("scales_reversed", "--config.augment.scale_min=64 --config.augment.scale_max=40", "scale_max"),
     ("two_channels", "--config.data.channels=2", "data.channels"),

@@ -349,6 +349,9 @@ def test_what_cannot_be_saved_is_told_in_a_sentence_and_writes_nothing(tmp_path)
     assert "the field activation" in save(vgg, random_variables(vgg))
     assert "there is no model 'lenet6'; did you mean 'lenet5'?" in save("lenet6", variables)
     assert "register it" in save(nn.Dense(3), variables)
+    assert "end its name in .safetensors" in refusal(
+        save_weights, tmp_path / "w.pth", model, variables
+    )
     assert not list(tmp_path.iterdir())
     assert "cannot be written" in refusal(save_weights, path / "no" / "w", model, variables)
 

@@ -84,6 +84,8 @@ def test_a_network_that_cannot_be_split_so_is_one_sentence(fields, words):
     model = models.create_model("alexnet", width=16, num_classes=7)
     params = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 67, 67, 3)))["params"]
     ParallelConfig(model=2).check_layers({"fc6": params["fc6"]})
+    assert ParallelConfig(model=2, split="fc.*").split_layers(params) == ["fc6", "fc7"]
+    assert ParallelConfig().split_layers(params) == []
     ParallelConfig(**fields).check_layers(params)  # nothing is split over one device
     with pytest.raises(UserError, match=words):
         ParallelConfig(model=2, **fields).check_layers(params)

@@ -11,6 +11,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.typing import DTypeLike
 
+from jaxcnn.errors import UserError
 from jaxcnn.models.initialization import Initializer, initialization
 from jaxcnn.models.layers import (
     Activation,
@@ -195,7 +196,13 @@ class RadialBasis(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """From shape (batch, inputs) to (batch, outputs)."""
+        """From shape (batch, inputs) to (batch, outputs).
+
+        Raises:
+          UserError: there is not one output, as of a network of no classes.
+        """
+        if not self.centres:
+            raise UserError(f"layer '{self.name}' must have 1 output or more, not 0")
         return -jnp.sum((x[:, None, :] - jnp.array(self.centres, x.dtype)) ** 2, axis=-1)
 
 

@@ -53,9 +53,11 @@ def save_weights(
       class_names: the name of each logit.
 
     Raises:
-      UserError: the variables are not the network's, the preprocessing or the names do not fit, or
-        the file cannot be written.
+      UserError: the variables are not the network's, the preprocessing or the names do not fit, the
+        file cannot be written, or its name is that of another kind of file.
     """
+    if Path(path).suffix in (".pth", ".pt", ".bin", ".h5"):
+        raise UserError(f"{path} would be a safetensors file; end its name in .safetensors.")
     flat = flatten_dict(dict(variables))
     if isinstance(name_or_model, str):
         model = like_found(create_model(name_or_model), {p: np.shape(flat[p]) for p in flat})

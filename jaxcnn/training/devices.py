@@ -83,6 +83,10 @@ class ParallelConfig:
         if self.timeout < 1:
             raise UserError(f"parallel.timeout={self.timeout} must be 1 or more.")
 
+    def split_layers(self, params: Any) -> list[str]:
+        """The names of the layers that are split, of a network's parameters or their shapes."""
+        return Split(self.split, self.model).names(params)
+
     def check_layers(self, params: Any) -> None:
         """Raises a UserError where a network's parameters, or their shapes, cannot be split so."""
         Split(self.split, self.model).check(params)

@@ -38,6 +38,12 @@ class Split:
         layer = _layer(path)
         return bool(layer) and chosen(self.layers, layer)
 
+    def names(self, params: Any) -> list[str]:
+        """The layers that are split, of a network's parameters or their shapes."""
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        found = ["/".join(_layer(path)) for path, x in leaves if self.applies(path, x.shape)]
+        return list(dict.fromkeys(found))
+
     def check(self, params: Any) -> None:
         """Raises a UserError where a network cannot be split so.
 
