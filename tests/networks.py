@@ -40,12 +40,16 @@ def initialized(model, shape=(1, 224, 224, 3)):
     return jax.tree_util.tree_map_with_path(draw, _shapes(model, shape))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "train", "dense", "mutable"))
+@functools.partial(
+    jax.jit, static_argnames=("model", "train", "dense", "mutable"), compiler_options=QUICKLY
+)
 def apply(model, variables, images, **arguments):
     return model.apply(variables, images, **arguments)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "names", "train", "dense"))
+@functools.partial(
+    jax.jit, static_argnames=("model", "names", "train", "dense"), compiler_options=QUICKLY
+)
 def features(model, variables, images, names, **arguments):
     return models.features(model, variables, images, names, **arguments)
 

@@ -180,20 +180,13 @@ def test_every_parameter_has_a_gradient(name):
 def test_training_differs_where_something_is_random_or_counted(name):
     model, images = narrow(name), pictures(4, *size_of(name))
     variables = initialized(model, images.shape)
-    evaluated = quickly(model, variables, images)
-    trained, _ = quickly(
+    evaluated = apply(model, variables, images)
+    trained, _ = apply(
         model, variables, images, train=True, rngs={"dropout": KEY}, mutable="batch_stats"
     )
     chex.assert_tree_all_finite((evaluated, trained))
     same = model.dropout == 0 and "batch_stats" not in variables
     assert np.allclose(evaluated, trained, rtol=1e-3, atol=1e-6) == same
-
-
-@functools.partial(
-    jax.jit, static_argnames=("model", "train", "dense", "mutable"), compiler_options=QUICKLY
-)
-def quickly(model, variables, images, **arguments):
-    return model.apply(variables, images, **arguments)
 
 
 @pytest.mark.parametrize("name", DISTINCT)
@@ -267,8 +260,8 @@ def test_bfloat16_is_near_float32(name):
     single, half = narrow(name, dropout=0.0), narrow(name, dropout=0.0, dtype=jnp.bfloat16)
     images = pictures(4, *size_of(name))
     variables = initialized(single, images.shape)
-    expected = quickly(single, variables, images)
-    found = quickly(half, variables, images)
+    expected = apply(single, variables, images)
+    found = apply(half, variables, images)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, atol=0.1 * float(np.std(expected)))
     assert not np.array_equal(found, expected)
@@ -369,11 +362,11 @@ def test_the_two_halves_of_alexnet_see_their_own_maps():
 def test_dense_is_the_network_on_every_window_of_the_last_map(name, size):
     model, images = narrow(name), pictures(1, size, size, 3)
     variables = initialized(model, images.shape)
-    single = quickly(model, variables, images, dense=True)
+    single = apply(model, variables, images, dense=True)
     chex.assert_shape(single, (1, 1, 1, 5))
-    plain = quickly(model, variables, images)
+    plain = apply(model, variables, images)
     np.testing.assert_allclose(single[:, 0, 0], plain, rtol=1e-4, atol=1e-5)
-    larger = quickly(model, variables, pictures(1, size + 64, size + 32, 3), dense=True)
+    larger = apply(model, variables, pictures(1, size + 64, size + 32, 3), dense=True)
     assert min(larger.shape[1:3]) > 1
     with pytest.raises(UserError, match=f"with dense=True: give {size} x {size} at least"):
         jax.eval_shape(
@@ -391,7 +384,7 @@ def test_the_stride_of_a_bottleneck_changes_no_shape_but_every_number():
     first, third = narrow("resnet50"), narrow("resnet50_v1_5")
     variables = initialized(first, images.shape)
     chex.assert_trees_all_equal_shapes(variables, initialized(third, images.shape))
-    assert not np.allclose(quickly(first, variables, images), quickly(third, variables, images))
+    assert not np.allclose(apply(first, variables, images), apply(third, variables, images))
 
 
 def test_shortcuts_without_parameters_take_every_second_position():
