@@ -97,8 +97,8 @@ C3_TABLE = (
     (0, 1, 2, 3, 4, 5),
 )
 
-# What F6 should look like for each digit, 7 x 12, as the paper draws its targets (figure 3): ours
-# are drawn after that picture, since it is printed too small to be read off pixel by pixel.
+# What F6 should look like for each digit, 7 x 12. The paper has its targets as a picture (figure 3)
+# and not as numbers: these are our own drawings of that kind and size, not its pixels.
 DIGITS = """
 ..###.. ...##.. .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.
 .##.##. ..###.. ##...## ##...## ...###. ##..... .##.... ##...## ##...## ##...##
