@@ -128,7 +128,7 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
     except UserError as error:
         size = "x".join(map(str, data.image_shape))
         raise UserError(
-            f"model.name={config.model.name} on images of {size} (data.image_size): {error}."
+            f"model.name={config.model.name} on images of {size} (data.image_size): {error}"
         ) from error
     config.optimizer.check_layers(shapes.params)
     config.parallel.check_layers(shapes.params)
