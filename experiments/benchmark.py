@@ -36,7 +36,7 @@ from jaxcnn.randomness import Purpose, host_generator
 from jaxcnn.training.devices import Layout, ParallelConfig, make_layout
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
-from jaxcnn.training.steps import create_state, make_eval_step, make_train_step
+from jaxcnn.training.steps import Batch, create_state, make_eval_step, make_train_step
 
 # The side of the square matrices: large enough to fill the device, small enough to be quick.
 _PEAK_SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
@@ -110,9 +110,9 @@ def compile_step(arguments: argparse.Namespace, layout: Layout) -> Compiled:
     jax.eval_shape(create)  # images too small for the network are seen before anything slow
     state = layout.replicate(jax.jit(create)())
 
-    def prepare(images: jax.Array, indices: jax.Array, step: jax.Array) -> jax.Array:
-        del indices, step
-        return normalise(images)
+    def augment(batch: Batch, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        del step
+        return normalise(batch["image"]), batch["label"]
 
     inputs: tuple[Any, ...]
     if arguments.mode == "train":
@@ -120,7 +120,7 @@ def compile_step(arguments: argparse.Namespace, layout: Layout) -> Compiled:
             model,
             optimizer,
             lambda step: jnp.float32(1e-6),
-            prepare,
+            augment,
             seed=0,
             steps_per_epoch=1_000_000,
             log_every=1_000_000,
@@ -128,7 +128,7 @@ def compile_step(arguments: argparse.Namespace, layout: Layout) -> Compiled:
         function, inputs = layout.compile(step, donate=(0,)), (state, batch)
     else:
         sums = layout.replicate(ClassSums.zeros(arguments.num_classes))
-        function = layout.compile(make_eval_step(model, prepare), donate=(1,))
+        function = layout.compile(make_eval_step(model, normalise), donate=(1,))
         inputs = (state.variables(), sums, batch)
 
     start = time.perf_counter()

@@ -15,7 +15,8 @@ from jaxcnn.errors import UserError
 from jaxcnn.preprocessing import ColorShift, Preprocessing, preprocess
 from jaxcnn.randomness import Purpose, device_key, example_keys
 from jaxcnn.training.devices import Layout
-from jaxcnn.training.steps import Prepare
+from jaxcnn.training.steps import Augment
+from jaxcnn.training.steps import Batch as DeviceBatch
 
 STATISTICS = "statistics.json"
 
@@ -112,19 +113,20 @@ def statistics_of(
     return compute_statistics(source, config=config.data, augment=config.augment, progress=show)
 
 
-def prepare_by(
-    preprocessing: Preprocessing,
-    config: Experiment | None = None,
-    statistics: Statistics | None = None,
-) -> Prepare:
-    """Normalisation on the device and, given the configuration, what is left of augmentation."""
-    if config is None or statistics is None or not config.augment.color_shift:
-        return lambda images, indices, step: preprocess(images, preprocessing=preprocessing)
-    seed = config.seed
-    shift = ColorShift(config.augment.color_shift, statistics.eigenvalues, statistics.eigenvectors)
+def augment_by(
+    preprocessing: Preprocessing, config: Experiment, statistics: Statistics | None
+) -> Augment:
+    """What is left of augmentation for the device, and normalisation."""
+    seed, shift = config.seed, None
+    if statistics is not None and config.augment.color_shift:
+        std = config.augment.color_shift
+        shift = ColorShift(std, statistics.eigenvalues, statistics.eigenvectors)
 
-    def prepare(images: jax.Array, indices: jax.Array, step: jax.Array) -> jax.Array:
-        keys = example_keys(device_key(seed, Purpose.COLOR_SHIFT, step), indices)
-        return preprocess(images, preprocessing=preprocessing, color_shift=shift, keys=keys)
+    def augment(batch: DeviceBatch, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        keys = example_keys(device_key(seed, Purpose.COLOR_SHIFT, step), batch["index"])
+        images = preprocess(
+            batch["image"], preprocessing=preprocessing, color_shift=shift, keys=keys
+        )
+        return images, batch["label"]
 
-    return prepare
+    return augment

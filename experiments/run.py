@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from experiments import commandline, report
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
-from experiments.images import STATISTICS, Data, open_data, prepare_by, statistics_of
+from experiments.images import STATISTICS, Data, augment_by, open_data, statistics_of
 from experiments.network import make_model
 from experiments.start import (
     about_weights,
@@ -211,7 +211,7 @@ def _train(
             steps_per_epoch=steps_per_epoch,
             total_steps=steps_per_epoch * config.train.epochs,
         ),
-        prepare_by(preprocessing, config, statistics),
+        augment_by(preprocessing, config, statistics),
         seed=config.seed,
         steps_per_epoch=steps_per_epoch,
         log_every=config.train.log_every,
@@ -222,7 +222,7 @@ def _train(
         axis_name=layout.axis_name,
     )
     eval_step = layout.compile(
-        make_eval_step(model, prepare_by(preprocessing), axis_name=layout.axis_name), donate=(1,)
+        make_eval_step(model, preprocessing, axis_name=layout.axis_name), donate=(1,)
     )
     stop = StopRequest()
 

@@ -27,7 +27,7 @@ from jaxcnn.training.schedules import ScheduleConfig
 CIFAR10 = Experiment(
     model=ModelConfig(name="vgg16_bn", hidden=(), pooled_size=1, initialization="he"),
     data=DataConfig(source="cifar10", image_size=32, normalization="mean_std"),
-    augment=AugmentConfig(pad=4, random_crop=True, flip=True),
+    augment=AugmentConfig(pad=4, flip=True),
     optimizer=OptimizerConfig(name="momentum", learning_rate=0.05, weight_decay=5e-4),
     schedule=ScheduleConfig(kind="cosine", warmup_epochs=5),
     train=TrainConfig(epochs=200, batch_size=128, log_every=50),

@@ -79,7 +79,7 @@ DIGITS = Experiment(
         name="vgg11", width=16, hidden=(128, 128), pooled_size=1, dropout=0.2, initialization="he"
     ),
     data=DataConfig(source="digits", eval_split="test", image_size=32, normalization="mean_std"),
-    augment=AugmentConfig(pad=2, random_crop=True, flip=False),
+    augment=AugmentConfig(pad=2, flip=False),
     optimizer=OptimizerConfig(name="adam", learning_rate=1e-3),
     schedule=ScheduleConfig(kind="cosine", warmup_epochs=0.5),  # so that one epoch will do
     train=TrainConfig(epochs=30, batch_size=64, log_every=10),

@@ -26,7 +26,7 @@ from jaxcnn.training.schedules import ScheduleConfig
 MNIST = Experiment(
     model=ModelConfig(name="vgg11_bn", width=16, hidden=(), pooled_size=1, initialization="he"),
     data=DataConfig(source="mnist", image_size=32, normalization="mean_std"),
-    augment=AugmentConfig(pad=2, random_crop=True, flip=False),
+    augment=AugmentConfig(pad=2, flip=False),
     optimizer=OptimizerConfig(name="adam", learning_rate=1e-3),
     schedule=ScheduleConfig(kind="cosine", warmup_epochs=0.5),
     train=TrainConfig(epochs=10, batch_size=128, log_every=50),

@@ -37,7 +37,7 @@ from jaxcnn.training.schedules import ScheduleConfig
 AVERAGE = Experiment(
     model=ModelConfig(name="vgg16_average", initialization="he"),
     data=DataConfig(source="stl10", image_size=224, normalization="half"),
-    augment=AugmentConfig(random_crop=False, flip=False),
+    augment=AugmentConfig(crop="center", flip=False),
     optimizer=OptimizerConfig(name="adam", learning_rate=1e-5),
     train=TrainConfig(epochs=100, batch_size=64, log_every=50),
     eval=EvalConfig(batch_size=64),
@@ -46,7 +46,7 @@ AVERAGE = Experiment(
 BATCH_NORM = Experiment(
     model=ModelConfig(name="vgg16_bn", initialization="he"),
     data=DataConfig(source="stl10", image_size=224, normalization="mean_image_std"),
-    augment=AugmentConfig(random_crop=False, flip=False),
+    augment=AugmentConfig(crop="center", flip=False),
     optimizer=OptimizerConfig(name="momentum", learning_rate=1e-3),
     schedule=ScheduleConfig(kind="step", step_epochs=10, factor=0.1, monitor="loss"),
     train=TrainConfig(epochs=30, batch_size=4, log_every=50),

@@ -86,9 +86,9 @@ def start(layout, network, *, seed=0, **other_fields):
     )
     normalise = Preprocessing(mean=(128.0,) * 3, std=(64.0,) * 3)
 
-    def prepare(images, indices, step):
-        keys = example_keys(device_key(seed, Purpose.COLOR_SHIFT, step), indices)
-        return normalise(shift(images.astype(jnp.float32), keys))
+    def augment(batch, step):
+        keys = example_keys(device_key(seed, Purpose.COLOR_SHIFT, step), batch["index"])
+        return normalise(shift(batch["image"].astype(jnp.float32), keys)), batch["label"]
 
     step = layout.compile(
         make_train_step(
@@ -97,7 +97,7 @@ def start(layout, network, *, seed=0, **other_fields):
             ),
             optimizer,
             lambda s: form.rate * 0.5 ** (s // 10),
-            prepare,
+            augment,
             seed=seed,
             steps_per_epoch=10,
             log_every=5,

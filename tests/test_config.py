@@ -67,7 +67,7 @@ def test_the_papers_recipe():
     assert (d.schedule.kind, d.schedule.factor, d.schedule.max_reductions) == ("plateau", 0.1, 3)
     assert d.schedule.monitor == "error"
     assert (d.augment.scale_min, d.augment.scale_max) == (256, 256)
-    assert (d.augment.random_crop, d.augment.flip, d.augment.color_shift) == (True, True, 0.1)
+    assert (d.augment.crop, d.augment.flip, d.augment.color_shift) == ("random", True, 0.1)
     assert d.data.normalization == "mean"
     assert presets["d_384"].augment.scale_min == presets["d_384"].augment.scale_max == 384
     assert presets["d_384"].optimizer.learning_rate == 1e-3

@@ -161,7 +161,7 @@ def test_switching_one_kind_of_augmentation_leaves_the_others():
 
 
 def test_without_augmentation_training_sees_what_evaluation_sees():
-    config = AugmentConfig(scale_min=256, random_crop=False, flip=False)
+    config = AugmentConfig(scale_min=256, crop="center", flip=False)
     assert set(views(config, 224, 10)) == {eval_view(config, 224)}
 
 

@@ -74,7 +74,7 @@ def count(source, state, *, batch_size, devices=8, mode="jit", change=lambda bat
     layout = make_layout(ParallelConfig(mode=mode, devices=devices))
     step = make_eval_step(
         models.create_model("vgg11", **FIELDS, axis_name=layout.axis_name),
-        lambda images, indices, step: normalise(images),
+        normalise,
         axis_name=layout.axis_name,
     )
     # Whole rows for every device.

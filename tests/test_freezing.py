@@ -42,8 +42,12 @@ def batch(seed):
     }
 
 
-def normalise(images, indices, step):
+def normalise(images):
     return images.astype(jnp.float32) / 64 - 2
+
+
+def augment(batch, step):
+    return normalise(batch["image"]), batch["label"]
 
 
 @functools.cache
@@ -83,7 +87,7 @@ def train(config, layout, *, steps=4, **fields):
             model,
             optimizer,
             lambda step: 0.01,
-            normalise,
+            augment,
             seed=0,
             steps_per_epoch=4,
             log_every=2,
@@ -154,7 +158,7 @@ def test_a_frozen_network_is_seen_as_in_evaluation_and_costs_no_gradient():
     """With all but the last layer frozen the loss is that of the network outside training."""
     config = OptimizerConfig(freeze="conv.*|fc.*")
     before, after, metrics = train(config, JitLayout(DEVICES[:1]), steps=1, dropout=0.0)
-    images = normalise(jnp.asarray(batch(0)["image"]), None, None)
+    images = normalise(jnp.asarray(batch(0)["image"]))
     logits = network(dropout=0.0).apply(before.variables(), images)
     expected = cross_entropy(logits, batch(0)["label"]).mean()
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
@@ -164,7 +168,7 @@ def test_a_frozen_network_is_seen_as_in_evaluation_and_costs_no_gradient():
         network(),
         optimizer,
         lambda step: 0.01,
-        normalise,
+        augment,
         seed=0,
         steps_per_epoch=4,
         log_every=2,

@@ -35,7 +35,7 @@ def test_a_logit_that_is_not_a_number_is_never_correct():
 def test_top_five():
     logits = jnp.arange(10.0)[None, ::-1]
     labels = jnp.arange(10)
-    sums = measure(jnp.repeat(logits, 10, 0), labels, jnp.ones(10))
+    sums = measure(jnp.repeat(logits, 10, 0), labels, jnp.ones(10), jnp.ones(10))
     assert (int(sums.correct), int(sums.correct_top5), int(sums.count)) == (1, 5, 10)
 
 
@@ -43,7 +43,8 @@ def test_top_five():
 def test_counts_do_not_depend_on_the_batch(batch):
     random = np.random.default_rng(1)
     logits, labels = random.normal(size=(100, 10)), random.integers(0, 10, 100)
-    whole = measure_classes(jnp.asarray(logits), jnp.asarray(labels), jnp.ones(100))
+    losses = random.exponential(size=100)
+    whole = measure_classes(*map(jnp.asarray, (logits, labels, np.ones(100), losses)))
     sums = ClassSums.zeros(10)
     for start in range(0, 100, batch):
         part = slice(start, start + batch)
@@ -52,12 +53,13 @@ def test_counts_do_not_depend_on_the_batch(batch):
             jnp.pad(jnp.asarray(logits[part]), ((0, missing), (0, 0))),
             jnp.pad(jnp.asarray(labels[part]), (0, missing)),
             jnp.pad(jnp.ones(len(labels[part])), (0, missing)),
+            jnp.pad(jnp.asarray(losses[part]), (0, missing), constant_values=np.nan),
         )
     assert int(sums.total.count) == 100
     assert int(sums.total.correct) == int(np.sum(logits.argmax(1) == labels))
     np.testing.assert_array_equal(sums.count, np.bincount(labels, minlength=10))
     np.testing.assert_array_equal(sums.correct, whole.correct)
-    np.testing.assert_allclose(sums.total.loss, whole.total.loss, rtol=1e-5)
+    np.testing.assert_allclose(sums.total.loss, losses.sum(), rtol=1e-5)
 
 
 def test_means_divide_once():

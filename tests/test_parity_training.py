@@ -23,8 +23,8 @@ from reference_networks import (
 from reference_weights import images, projection
 
 from jaxcnn import models
+from jaxcnn.losses import cross_entropy
 from jaxcnn.pretrained.torchvision import TORCHVISION
-from jaxcnn.training.metrics import cross_entropy
 from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
 from jaxcnn.training.steps import create_state, make_train_step
 
@@ -151,7 +151,7 @@ def test_fifty_steps_on_digits_follow_pytorchs_losses():
             model,
             optimizer,
             lambda step: jnp.asarray(0.005),
-            lambda images, index, step: images,
+            lambda batch, step: (batch["image"], batch["label"]),
             seed=0,
             steps_per_epoch=50,
             log_every=50,

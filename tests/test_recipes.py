@@ -34,7 +34,7 @@ from tensorflow_datasets.image_classification import mnist
 
 from experiments import prepare, vgg_cifar10, vgg_imagenet, vgg_mnist, vgg_stl10
 from experiments import run as experiment
-from experiments.images import prepare_by
+from experiments.images import augment_by
 from jaxcnn.data.statistics import IMAGENET_STATISTICS
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.training.checkpoints import read_variables
@@ -222,11 +222,11 @@ def test_colours_are_shifted_in_training_alone():
     config = vgg_imagenet.RECIPE.presets["d"]
     plain = Preprocessing.named("mean", 3, IMAGENET_STATISTICS)
     images = jnp.full((2, 4, 4, 3), 100, jnp.uint8)
-    indices = jnp.arange(2)
-    train = prepare_by(plain, config, IMAGENET_STATISTICS)
-    first, again, later = (train(images, indices, jnp.int32(step)) for step in (0, 0, 1))
+    batch = {"image": images, "index": jnp.arange(2), "label": jnp.array([3, 1])}
+    train = augment_by(plain, config, IMAGENET_STATISTICS)
+    first, again, later = (train(batch, jnp.int32(step))[0] for step in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
-    shift = np.asarray(first - prepare_by(plain)(images, indices, jnp.int32(0)))
+    shift = np.asarray(first - plain(images))
     assert np.ptp(shift, axis=(1, 2)).max() < 1e-4  # one shift for all pixels of an image
     assert np.abs(shift[0] - shift[1]).max() > 0.1
     assert np.abs(first - later).max() > 0.1

@@ -29,8 +29,12 @@ def batch(count=8, seed=0):
     }
 
 
-def normalise(images, indices, step):
+def normalise(images):
     return images.astype(jnp.float32) / 128 - 1
+
+
+def augment(batch, step):
+    return normalise(batch["image"]), batch["label"]
 
 
 def start(*, name="vgg11", averaged=False, optimizer="momentum", **step_options):
@@ -39,7 +43,7 @@ def start(*, name="vgg11", averaged=False, optimizer="momentum", **step_options)
     state = create_state(model, chain, jnp.zeros((1, 32, 32, 1)), seed=0, averaged=averaged)
     options = {"seed": 0, "steps_per_epoch": 4, "log_every": 2} | step_options
     rate = options.pop("rate", lambda step: jnp.float32(0.01))
-    return state, make_train_step(model, chain, rate, normalise, **options)
+    return state, make_train_step(model, chain, rate, augment, **options)
 
 
 def test_nothing_is_compiled_twice():
@@ -76,7 +80,7 @@ def test_what_does_not_count_changes_nothing():
     state = create_state(model, chain, jnp.zeros((1, 32, 32, 1)), seed=0)
     step = jax.jit(
         make_train_step(
-            model, chain, lambda s: 0.1, normalise, seed=0, steps_per_epoch=4, log_every=2
+            model, chain, lambda s: 0.1, augment, seed=0, steps_per_epoch=4, log_every=2
         )
     )
     whole = batch(6)
@@ -140,7 +144,7 @@ def test_evaluation_uses_the_running_statistics_and_no_dropout():
     step = jax.jit(make_eval_step(model, normalise))
     one = step(state.variables(), ClassSums.zeros(3), batch())
     two = step(state.variables(), one, batch())
-    logits = model.apply(state.variables(), normalise(jnp.asarray(batch()["image"]), None, None))
+    logits = model.apply(state.variables(), normalise(jnp.asarray(batch()["image"])))
     assert int(one.total.correct) == int(np.sum(logits.argmax(1) == batch()["label"]))
     assert int(two.total.count) == 16
     assert int(two.total.correct) == 2 * int(one.total.correct)
@@ -168,13 +172,13 @@ def two_heads(**options):
     chain = make_optimizer(OptimizerConfig(momentum=0.0))
     state = create_state(TwoHeads(), chain, jnp.zeros((1, 32, 32, 1)), seed=0)
     options = {"seed": 0, "steps_per_epoch": 4, "log_every": 2} | options
-    return state, make_train_step(TwoHeads(), chain, lambda s: 0.01, normalise, **options)
+    return state, make_train_step(TwoHeads(), chain, lambda s: 0.01, augment, **options)
 
 
 def test_the_loss_has_a_share_of_each_auxiliary_classifiers():
     state, step = two_heads()
     after, metrics = jax.jit(step)(state, batch())
-    images = normalise(jnp.asarray(batch()["image"]), None, None)
+    images = normalise(jnp.asarray(batch()["image"]))
     logits, updated = TwoHeads().apply(state.variables(), images, train=True, mutable="aux_logits")
     own, auxiliary = (
         cross_entropy(x, batch()["label"]).mean() for x in (logits, updated["aux_logits"]["head"])
@@ -211,7 +215,7 @@ def test_googlenets_auxiliary_classifiers_are_trained_and_do_not_change_what_it_
             model,
             chain,
             lambda step: 0.1,
-            normalise,
+            augment,
             seed=0,
             steps_per_epoch=4,
             log_every=2,

@@ -5,7 +5,7 @@ scale says how many pixels are needed. Training and evaluation then take the sam
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ class AugmentConfig:
         `scale_min` and `scale_max`.
       pad: zeros put on every side of the rescaled training image before it is cropped, in pixels
         (4 for CIFAR).
-      random_crop: crop training images at random, rather than at the centre.
+      crop: where training images are cropped: 'random', or 'center'.
       flip: mirror every other training image, at random, left to right.
       color_shift: standard deviation of the random shift of each training image along the principal
         components of the RGB values (AlexNet's 0.1; also VGG's). 0: none.
@@ -45,7 +45,7 @@ class AugmentConfig:
     scale_max: int | None = None
     eval_scale: int | None = None
     pad: int = 0
-    random_crop: bool = True
+    crop: Literal["random", "center"] = "random"
     flip: bool = True
     color_shift: float = 0.0
 
@@ -136,8 +136,8 @@ def train_view(config: AugmentConfig, image_size: int, generator: np.random.Gene
         scale=low + int(scale * (high - low + 1)),
         size=image_size,
         pad=config.pad,
-        top=top if config.random_crop else None,
-        left=left if config.random_crop else None,
+        top=top if config.crop == "random" else None,
+        left=left if config.crop == "random" else None,
         flip=config.flip and flip < 0.5,
     )
 

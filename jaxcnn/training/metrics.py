@@ -10,15 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxcnn.losses import cross_entropy
-
 
 @struct.dataclass
 class Sums:
     """What is added up over examples; scalars are float32 or int32.
 
     Attributes:
-      loss: sum of the cross entropies, in nats.
+      loss: sum of the losses, in nats.
       correct: examples whose highest logit is the label's.
       correct_top5: examples whose label is among the five highest logits.
       count: examples counted; padding and skipped images are not.
@@ -80,31 +78,34 @@ def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum(ahead, axis=1, dtype=jnp.int32)
 
 
-def measure(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> Sums:
+def measure(logits: jax.Array, labels: jax.Array, weights: jax.Array, losses: jax.Array) -> Sums:
     """The sums of a batch.
 
     Args:
       logits: float of shape ``(n, classes)``.
       labels: int of shape ``(n,)``.
       weights: float of shape ``(n,)``: 1 for an example that counts, 0 for padding.
+      losses: float of shape ``(n,)``, in nats.
     """
     counts = weights > 0
     rank = label_rank(logits, labels)
     return Sums(
-        loss=jnp.sum(jnp.where(counts, cross_entropy(logits, labels), 0), dtype=jnp.float32),
+        loss=jnp.sum(jnp.where(counts, losses, 0), dtype=jnp.float32),
         correct=jnp.sum(counts & (rank == 0), dtype=jnp.int32),
         correct_top5=jnp.sum(counts & (rank < 5), dtype=jnp.int32),
         count=jnp.sum(counts, dtype=jnp.int32),
     )
 
 
-def measure_classes(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> ClassSums:
+def measure_classes(
+    logits: jax.Array, labels: jax.Array, weights: jax.Array, losses: jax.Array
+) -> ClassSums:
     """The sums of a batch with the counts of each class; arguments as of ``measure``."""
     counts = (weights > 0).astype(jnp.int32)
     correct = counts * (label_rank(logits, labels) == 0)
     none = jnp.zeros((logits.shape[1],), jnp.int32)
     return ClassSums(
-        total=measure(logits, labels, weights),
+        total=measure(logits, labels, weights, losses),
         correct=none.at[labels].add(correct),
         count=none.at[labels].add(counts),
     )

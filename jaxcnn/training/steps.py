@@ -22,8 +22,13 @@ from jaxcnn.training.metrics import ClassSums, Sums, measure, measure_classes
 from jaxcnn.training.schedules import Monitor
 
 Batch = Mapping[str, jax.Array]
-# From the images of a batch, their indices and the step to what the network takes.
-Prepare = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+# From uint8 images to what the network takes.
+Prepare = Callable[[jax.Array], jax.Array]
+# From a batch and the step to what the network takes in training, and its targets: whole numbers,
+# shape (n,), or distributions over the classes, shape (n, classes).
+Augment = Callable[[Batch, jax.Array], tuple[jax.Array, jax.Array]]
+# From logits (n, classes) and targets to the loss of each example (n,).
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @struct.dataclass
@@ -103,11 +108,12 @@ def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformationExtraArgs,
     learning_rate: Callable[[jax.Array], jax.Array],
-    prepare: Prepare,
+    augment: Augment,
     *,
     seed: int,
     steps_per_epoch: int,
     log_every: int,
+    loss: Loss = cross_entropy,
     plateau_factor: float = 1.0,
     ema: float | None = None,
     auxiliary_weight: float = 0.3,
@@ -116,7 +122,7 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The function of one update.
 
-    The loss is the mean cross entropy over the examples of the *global* batch that count. To it is
+    The loss is the mean of ``loss`` over the examples of the *global* batch that count. To it is
     added that of each auxiliary classifier of the network, whose logits are in its collection
     ``aux_logits``; the metrics in the state are those of the network's own logits.
 
@@ -124,13 +130,14 @@ def make_train_step(
       model: the network, with the same ``axis_name``.
       optimizer: a chain of ``jaxcnn.training.optimizers``.
       learning_rate: the schedule, a function of the step.
-      prepare: augmentation on the device and normalisation.
+      augment: augmentation on the device and normalisation.
       seed: the run's seed, for the dropout masks.
       steps_per_epoch: when the epoch's metrics start again from nothing.
       log_every: when, besides, the window's metrics start again from nothing.
+      loss: of each example; the accuracies in the state are by the batch's own labels.
       plateau_factor: what each reduction on a plateau multiplies the rate by.
       ema: decay of the parameters' moving average, where the state holds one.
-      auxiliary_weight: of each auxiliary classifier's cross entropy in the loss.
+      auxiliary_weight: of each auxiliary classifier's loss in the whole.
       freeze: the optimizer's pattern of layers that stay as they are.
       axis_name: the axis of pmap; None under jit.
 
@@ -140,7 +147,7 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        images = prepare(batch["image"], batch["index"], state.step)
+        images, targets = augment(batch, state.step)
         labels, weights = batch["label"], batch["weight"]
         counted = jnp.maximum(_total(jnp.sum(weights), axis_name), 1.0)
         frozen = chosen_leaves(freeze, state.params)
@@ -149,7 +156,7 @@ def make_train_step(
             """``after``, but of frozen layers ``before``: not even -0.0 may become 0.0."""
             return jax.tree.map(lambda stays, b, a: b if stays else a, frozen, before, after)
 
-        def loss_function(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+        def loss_function(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
             with nn.intercept_methods(running_statistics(freeze)):
                 logits, updated = model.apply(
                     # What is kept is no function of `params`: no gradient is computed for it.
@@ -159,17 +166,17 @@ def make_train_step(
                     rngs={"dropout": device_key(seed, Purpose.DROPOUT, state.step)},
                     mutable=["batch_stats", "aux_logits"],
                 )
-            losses = cross_entropy(logits, labels)
+            own = losses = loss(logits, targets)
             for auxiliary in jax.tree.leaves(updated.get("aux_logits", {})):
-                losses += auxiliary_weight * cross_entropy(auxiliary, labels)
+                losses += auxiliary_weight * loss(auxiliary, targets)
             # This device's share of the mean over the global batch.
-            loss = jnp.sum(weights * losses) / counted
-            return loss, (logits, updated.get("batch_stats", {}))
+            share = jnp.sum(weights * losses) / counted
+            return share, (logits, own, updated.get("batch_stats", {}))
 
-        (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_function, has_aux=True)(
-            state.params
-        )
-        loss, gradients = _total((loss, gradients), axis_name)
+        (total, (logits, losses, batch_stats)), gradients = jax.value_and_grad(
+            loss_function, has_aux=True
+        )(state.params)
+        total, gradients = _total((total, gradients), axis_name)
 
         rate = learning_rate(state.step) * plateau_factor ** state.plateau.reductions.astype(
             jnp.float32
@@ -179,7 +186,7 @@ def make_train_step(
         )
         params = kept(state.params, optax.apply_updates(state.params, updates))
 
-        sums = _total(measure(logits, labels, weights), axis_name)
+        sums = _total(measure(logits, labels, weights, losses), axis_name)
 
         epoch_starts = state.step % steps_per_epoch == 0
         window_starts = epoch_starts | (state.step % log_every == 0)
@@ -202,19 +209,24 @@ def make_train_step(
             window=add(state.window, window_starts),
             epoch=add(state.epoch, epoch_starts),
         )
-        return state, {"loss": loss, "learning_rate": rate}
+        return state, {"loss": total, "learning_rate": rate}
 
     return train_step
 
 
 def make_eval_step(
-    model: nn.Module, prepare: Prepare, *, axis_name: str | None = None
+    model: nn.Module,
+    prepare: Prepare,
+    *,
+    loss: Loss = cross_entropy,
+    axis_name: str | None = None,
 ) -> Callable[[Any, ClassSums, Batch], ClassSums]:
     """The function that adds one batch to an evaluation's sums.
 
     Args:
       model: the network.
-      prepare: normalisation; the step that it is given is 0.
+      prepare: normalisation.
+      loss: of each example.
       axis_name: the axis of pmap; None under jit.
 
     Returns:
@@ -222,8 +234,9 @@ def make_eval_step(
     """
 
     def eval_step(variables: Any, sums: ClassSums, batch: Batch) -> ClassSums:
-        images = prepare(batch["image"], batch["index"], jnp.zeros((), jnp.int32))
+        images, labels = prepare(batch["image"]), batch["label"]
         logits = jnp.asarray(model.apply(variables, images, train=False))
-        return sums + _total(measure_classes(logits, batch["label"], batch["weight"]), axis_name)
+        measured = measure_classes(logits, labels, batch["weight"], loss(logits, labels))
+        return sums + _total(measured, axis_name)
 
     return eval_step
