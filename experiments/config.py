@@ -82,7 +82,7 @@ class Experiment:
             self.parallel,
         ):
             group.check()
-        self.augment.check_crop(self.data.image_size)
+        self.augment.check_crop(self.data.image_size, self.data.padding)
         if self.schedule.warmup_epochs >= self.train.epochs:
             raise UserError(
                 f"schedule.warmup_epochs={self.schedule.warmup_epochs} leaves nothing of "

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import UserError
 
-Normalization = Literal["unit", "half", "mean", "mean_std", "mean_image_std"]
+Normalization = Literal["unit", "half", "lenet", "mean", "mean_std", "mean_image_std", "pixel_mean"]
 ChannelOrder = Literal["RGB", "BGR"]
 
 

@@ -5,15 +5,18 @@ scale says how many pixels are needed. Training and evaluation then take the sam
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, unknown_name
 
 # The pipeline works on many images at once; threads within one image would only get in the way.
 cv2.setNumThreads(1)
+
+Crop = Literal["random", "center", "corners", "area"]
+Interpolation = Literal["usual", "random"]
 
 LONGEST_ASPECT = 32
 """Of an image longer than so many times its width, only the middle so much is used.
@@ -28,26 +31,53 @@ class AugmentConfig:
 
     Attributes:
       scale_min: pixels of the shorter side that a training image is rescaled to, its shape kept
-        (the S of VGG). None: `data.image_size`.
+        (the S of VGG). None: `data.image_size`, less `data.padding` on both sides.
       scale_max: where larger than `scale_min`, S is drawn anew for each image at each use, from
         `scale_min` to `scale_max` uniformly (scale jittering), in pixels. None: `scale_min`.
       eval_scale: pixels of the shorter side in evaluation (VGG's Q). None: the middle of
         `scale_min` and `scale_max`.
       pad: zeros put on every side of the rescaled training image before it is cropped, in pixels
         (4 for CIFAR).
-      crop: where training images are cropped: 'random', or 'center'.
+      crop: where training images are cropped: 'random'; 'center'; 'corners', in one of the four
+        corners or the centre (with `flip`, the ten crops of AlexNet's testing: ZFNet's training);
+        or 'area', a random part of the whole image resized to a square, whatever S is (GoogLeNet).
+      area_min: with 'area', the smallest share of the image's area; the largest is 1. The share is
+        uniform.
+      aspect_max: with 'area', the part's largest ratio of width to height, the inverse of the
+        smallest; the ratio's logarithm is uniform. Where ten such parts have not fitted into an
+        image, the centre is used, as much of it as has such a ratio (as in torchvision).
+      central_square: crop training images from the central square of the rescaled image alone
+        (AlexNet's and ZFNet's 256 x 256).
+      interpolation: how training images are resized: 'usual', bilinear where they are enlarged or
+        reduced a little, else the mean over the area of each new pixel; 'random', bilinear, area,
+        nearest or cubic with equal chance (GoogLeNet).
       flip: mirror every other training image, at random, left to right.
       color_shift: standard deviation of the random shift of each training image along the principal
         components of the RGB values (AlexNet's 0.1; also VGG's). 0: none.
+      photometric: brightness, contrast and saturation of each training image are multiplied, in
+        random order, by factors from 1 - photometric to 1 + photometric (Howard 2013, GoogLeNet;
+        often 0.4). 0: none.
+      mixup: each training image and its label are mixed with another's in the ratio that is drawn
+        from Beta(mixup, mixup) (Zhang et al. 2018; 0.2 for ImageNet). 0: none.
+      cutmix: a rectangle of each training image is replaced by another's, and as much of the label;
+        the share that stays is drawn from Beta(cutmix, cutmix) (Yun et al. 2019; 1 for ImageNet).
+        0: none. Given `mixup` too, each step does one of the two, with equal chance.
     """
 
     scale_min: int | None = None
     scale_max: int | None = None
     eval_scale: int | None = None
     pad: int = 0
-    crop: Literal["random", "center"] = "random"
+    crop: Crop = "random"
+    area_min: float = 0.08
+    aspect_max: float = 4 / 3
+    central_square: bool = False
+    interpolation: Interpolation = "usual"
     flip: bool = True
     color_shift: float = 0.0
+    photometric: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def check(self) -> None:
         """Raises `UserError` for a value that is wrong whatever the other groups say."""
@@ -57,36 +87,71 @@ class AugmentConfig:
                 raise UserError(f"augment.{field} is {value}; give 1 pixel or more, or None.")
         if self.pad < 0:
             raise UserError(f"augment.pad is {self.pad}; give 0 pixels or more.")
-        if not 0 <= self.color_shift < float("inf"):
-            raise UserError(f"augment.color_shift is {self.color_shift}; give 0 or more.")
+        for field, names in (
+            ("crop", get_args(Crop)),
+            ("interpolation", get_args(Interpolation)),
+        ):
+            if getattr(self, field) not in names:
+                raise unknown_name(f"augment.{field}", getattr(self, field), names)
+        if not 0 < self.area_min <= 1:
+            raise UserError(f"augment.area_min is {self.area_min}; give more than 0, at most 1.")
+        if not 1 <= self.aspect_max < float("inf"):
+            raise UserError(f"augment.aspect_max is {self.aspect_max}; give 1 or more.")
+        if not 0 <= self.photometric <= 1:
+            raise UserError(f"augment.photometric is {self.photometric}; give 0 to 1.")
+        for field in ("color_shift", "mixup", "cutmix"):
+            value = getattr(self, field)
+            if not 0 <= value < float("inf"):
+                raise UserError(f"augment.{field} is {value}; give 0 or more.")
+        if self.crop == "area" and (self.pad or self.central_square):
+            field = "central_square" if self.central_square else "pad"
+            raise UserError(
+                f"augment.{field} has no place with augment.crop='area', which takes a part of the "
+                "whole image; leave one of them out."
+            )
 
-    def check_crop(self, image_size: int) -> None:
-        """Raises `UserError` where a crop of `image_size` pixels does not fit into the images."""
-        low, high = self.scales(image_size)
+    def check_crop(self, image_size: int, padding: int = 0) -> None:
+        """Raises `UserError` where `image_size` pixels, `padding` and all, cannot be cropped."""
+        if image_size <= 2 * padding:
+            raise UserError(
+                f"data.padding is {padding}, which leaves nothing of data.image_size of "
+                f"{image_size}; make it less than half of that."
+            )
+        if padding and self.crop == "area":
+            raise UserError(
+                "data.padding has no place with augment.crop='area', whose parts fill the image; "
+                "leave one of them out."
+            )
+        low, high = self.scales(image_size, padding)
         if low > high:
             raise UserError(
                 f"augment.scale_min is {low} and augment.scale_max {high}; the smaller comes first."
             )
-        if low + 2 * self.pad < image_size:
+        if low + 2 * (self.pad + padding) < image_size:
             raise UserError(
                 f"augment.scale_min is {low}, too small to crop data.image_size of {image_size} "
                 "from; make it as large, or the image size smaller."
             )
-        central = self.central_scale(image_size)
-        if central < image_size:
+        central = self.central_scale(image_size, padding)
+        if central + 2 * padding < image_size:
             raise UserError(
                 f"augment.eval_scale is {central}, too small to crop data.image_size of "
                 f"{image_size} from; make it as large, or the image size smaller."
             )
 
-    def scales(self, image_size: int) -> tuple[int, int]:
-        """The smallest and the largest S, where the network takes `image_size` pixels."""
-        low = image_size if self.scale_min is None else self.scale_min
+    def scales(self, image_size: int, padding: int = 0) -> tuple[int, int]:
+        """The smallest and the largest S, where the network takes `image_size` pixels.
+
+        Of these, `padding` on every side are no part of the rescaled image.
+        """
+        low = image_size - 2 * padding if self.scale_min is None else self.scale_min
         return low, low if self.scale_max is None else self.scale_max
 
-    def central_scale(self, image_size: int) -> int:
+    def central_scale(self, image_size: int, padding: int = 0) -> int:
         """Q: as configured, or S, or the middle of the S (VGG, section 3.2)."""
-        return sum(self.scales(image_size)) // 2 if self.eval_scale is None else self.eval_scale
+        if self.eval_scale is not None:
+            return self.eval_scale
+        return sum(self.scales(image_size, padding)) // 2
 
 
 class View(NamedTuple):

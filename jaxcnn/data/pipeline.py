@@ -20,7 +20,7 @@ from jaxcnn.data.sources import Source
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.randomness import Purpose, host_generator
 
-Normalization = Literal["unit", "half", "mean", "mean_std", "mean_image_std"]
+Normalization = Literal["unit", "half", "lenet", "mean", "mean_std", "mean_image_std", "pixel_mean"]
 
 Batch = dict[str, np.ndarray]
 """This process's part of a global batch, b examples.
@@ -47,11 +47,15 @@ class DataConfig:
       train_split: the part that is trained on; of data sets of TFDS also a slice, 'train[:80%]'.
       eval_split: the part that is evaluated on.
       image_size: height and width of what the network takes, in pixels.
+      padding: how many of these, on every side, are zeros around each rescaled image, in training
+        and in evaluation (2 for MNIST's 28 x 28 in LeNet-5's 32); `augment.pad` is for training.
       channels: 1 for grey, 3 for colour. None: what the source has.
-      normalization: what the network takes: 'unit', values in [0, 1]; 'half', in [-1, 1]; 'mean',
-        grey levels of 0 to 255 less their mean over the training set (VGG's); 'mean_std', divided
-        by their standard deviation too; 'mean_image_std', by the mean of the images' own. None:
-        what a trained network that one starts from was trained to take.
+      normalization: what the network takes: 'unit', values in [0, 1]; 'half', in [-1, 1]; 'lenet',
+        in [-0.1, 1.175]; 'mean', grey levels of 0 to 255 less their mean over the training set
+        (VGG's); 'mean_std', divided by their standard deviation too; 'mean_image_std', by the mean
+        of the images' own; 'pixel_mean', less the mean image of the training set as it is seen in
+        evaluation (AlexNet, ResNet). None: what a trained network that one starts from was trained
+        to take.
       on_error: what to do about an image that cannot be read: 'stop', or 'skip' it and count it; a
         black image takes its place in a training batch, with no weight in the loss (but a part in
         the batch's statistics, where the network has BatchNorm).
@@ -66,6 +70,7 @@ class DataConfig:
     train_split: str = "train"
     eval_split: str = "test"
     image_size: int = 224
+    padding: int = 0
     channels: int | None = None
     normalization: Normalization | None = "mean"
     on_error: Literal["stop", "skip"] = "stop"
@@ -75,7 +80,13 @@ class DataConfig:
 
     def check(self) -> None:
         """Raises `UserError` for a value that cannot work, whatever the other groups say."""
-        for field, least in (("image_size", 1), ("workers", 0), ("threads", 1), ("prefetch", 1)):
+        for field, least in (
+            ("image_size", 1),
+            ("padding", 0),
+            ("workers", 0),
+            ("threads", 1),
+            ("prefetch", 1),
+        ):
             value = getattr(self, field)
             if value < least:
                 raise UserError(f"data.{field} is {value}; give {least} or more.")
@@ -102,7 +113,7 @@ class _Batches:
     def __post_init__(self) -> None:
         self.config.check()
         self.augment.check()
-        self.augment.check_crop(self.config.image_size)
+        self.augment.check_crop(self.config.image_size, self.config.padding)
         if self.batch_size < 1:
             raise UserError(f"the batch size is {self.batch_size}; give 1 or more.")
         if self.batch_size % self.process_count:
