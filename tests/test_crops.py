@@ -4,20 +4,11 @@ import re
 import numpy as np
 import pytest
 
-from jaxcnn.data.crops import (
-    AugmentConfig,
-    View,
-    eval_view,
-    pad,
-    rescale,
-    train_view,
-)
+from jaxcnn.data.crops import AugmentConfig, eval_view, train_view
+from jaxcnn.data.views import METHODS, View
 from jaxcnn.errors import UserError
+from jaxcnn.evaluation.protocols import ten_crop
 from jaxcnn.randomness import Purpose, host_generator
-
-
-def noise(height, width, channels=3):
-    return np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
 
 
 def coordinates(height, width):
@@ -26,90 +17,11 @@ def coordinates(height, width):
     return np.stack([rows, columns, 0 * rows], axis=-1).astype(np.uint8)
 
 
-def views(config, image_size, count):
+def views(config, image_size, count, **padding):
     return [
-        train_view(config, image_size, host_generator(0, Purpose.CROP, 0, example))
+        train_view(config, image_size, host_generator(0, Purpose.CROP, 0, example), **padding)
         for example in range(count)
     ]
-
-
-@pytest.mark.parametrize(
-    ("shape", "scale", "expected"),
-    [
-        ((375, 500), 256, (256, 341)),  # torchvision: int(256 * 500 / 375)
-        ((500, 375), 256, (341, 256)),
-        ((96, 96), 224, (224, 224)),
-        ((3, 7), 10, (10, 23)),
-        ((10, 7), 7, (10, 7)),
-    ],
-)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_rescaling_keeps_the_shape_of_the_picture(shape, scale, expected, channels):
-    assert rescale(noise(*shape, channels), scale).shape == (*expected, channels)
-
-
-def test_rescaling_to_its_own_size_changes_nothing():
-    np.testing.assert_array_equal(rescale(noise(20, 31), 20), noise(20, 31))
-
-
-def test_reducing_by_two_takes_the_mean_of_each_square():
-    image = noise(40, 60)
-    means = image.reshape(20, 2, 30, 2, 3).mean(axis=(1, 3))
-    assert np.abs(rescale(image, 20) - means).max() <= 0.5
-
-
-@pytest.mark.parametrize("scale", [67, 80, 200])
-def test_enlarging_and_reducing_a_little_is_bilinear(scale):
-    """A linear ramp stays one, sampled at the new pixels' centres."""
-    ramp = np.repeat(np.arange(100, dtype=np.uint8)[None, :, None], 100, axis=0)
-    centres = (np.arange(scale) + 0.5) * 100 / scale - 0.5
-    expected = np.clip(centres, 0, 99)
-    assert np.abs(rescale(ramp, scale)[scale // 2, :, 0] - expected).max() <= 0.7
-
-
-@pytest.mark.parametrize("shape", [(1, 1000), (1000, 1), (3, 5000)])
-def test_of_a_very_long_image_the_middle_is_used(shape):
-    image = np.zeros((*shape, 3), np.uint8)
-    middle = tuple(
-        slice(side // 2 - 1, side // 2 + 1) if side > 3 else slice(None) for side in shape
-    )
-    image[middle] = 255
-    scaled = rescale(image, 64)
-    assert sorted(scaled.shape[:2]) == [64, 64 * 32]
-    assert scaled[scaled.shape[0] // 2, scaled.shape[1] // 2].min() > 200
-    assert View(scale=64, size=64).apply(image).shape == (64, 64, 3)
-
-
-def test_padding_puts_zeros_around():
-    padded = pad(noise(4, 5), 2)
-    assert padded.shape == (8, 9, 3)
-    np.testing.assert_array_equal(padded[2:-2, 2:-2], noise(4, 5))
-    assert padded.sum() == noise(4, 5).sum()
-
-
-@pytest.mark.parametrize(("room", "offset"), [(0, 0), (1, 0), (2, 1), (117, 58), (119, 60)])
-def test_the_centre_is_torchvisions(room, offset):
-    """``int(round((height - crop) / 2))``, which rounds halves to even."""
-    image = coordinates(20 + room, 20)
-    assert View(scale=20, size=20).apply(image)[0, 0].tolist() == [offset, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("top", "left", "corner"), [(0.0, 0.0, (0, 0)), (0.999, 0.999, (10, 4)), (0.5, 0.2, (5, 1))]
-)
-def test_a_crop_lies_where_its_view_says(top, left, corner):
-    image = coordinates(30, 24)
-    # Scaled to its own size, so that pixels keep their values.
-    crop = View(scale=24, size=20, top=top, left=left).apply(image)
-    np.testing.assert_array_equal(
-        crop, image[corner[0] : corner[0] + 20, corner[1] : corner[1] + 20]
-    )
-
-
-def test_a_flip_mirrors_left_to_right():
-    view = View(scale=24, size=20, top=0.3, left=0.7)
-    image = noise(24, 30)
-    np.testing.assert_array_equal(view._replace(flip=True).apply(image), view.apply(image)[:, ::-1])
 
 
 def test_cifars_form_pads_and_crops():
@@ -122,6 +34,139 @@ def test_cifars_form_pads_and_crops():
         corners.add((row, column))
         assert (crop[..., 2] == 0).sum() == 32 * 32 - (32 - abs(row)) * (32 - abs(column))
     assert len(corners) == 81
+
+
+@pytest.mark.parametrize(
+    ("example", "row", "column", "flip"), [(0, 0, -2, True), (1, 2, -2, True), (10, 0, -4, False)]
+)
+def test_cifars_form_under_a_fixed_key(example, row, column, flip):
+    """Rows and columns by which the window has moved from the image's own place."""
+    image = np.random.default_rng(1).integers(1, 256, (32, 32, 3), np.uint8)
+    view = train_view(AugmentConfig(pad=4), 32, host_generator(7, Purpose.CROP, 3, example))
+    expected = np.zeros_like(image)
+    for y in range(32):
+        for x in range(32):
+            if 0 <= y + row < 32 and 0 <= x + column < 32:
+                expected[y, 31 - x if flip else x] = image[y + row, x + column]
+    np.testing.assert_array_equal(view.apply(image), expected)
+
+
+def test_stl10s_and_imagenets_form_under_a_fixed_key():
+    """No number of an earlier version's run may change: the first four drawn stay what they are."""
+    config = AugmentConfig(scale_min=256, scale_max=512)
+    view = train_view(config, 224, host_generator(7, Purpose.CROP, 3, 0))
+    assert view == View(
+        scale=301, size=224, top=0.5197859139265351, left=0.3211113368428843, flip=True
+    )
+
+
+@pytest.mark.parametrize(
+    "other", [{"crop": "corners"}, {"crop": "area"}, {"interpolation": "random"}]
+)
+def test_other_kinds_of_augmentation_draw_after_the_first(other):
+    usual = AugmentConfig(scale_min=256, scale_max=512)
+    for one, two in zip(
+        views(usual, 224, 30), views(dataclasses.replace(usual, **other), 224, 30), strict=True
+    ):
+        assert (one.scale, one.flip) == (two.scale, two.flip)
+        if "crop" not in other or other["crop"] == "area":
+            assert (one.top, one.left) == (two.top, two.left)
+
+
+def test_the_corners_are_the_ten_crops_of_testing():
+    """Each as often as the others."""
+    count, image = 4000, coordinates(16, 16)
+    drawn = [
+        view.apply(image) for view in views(AugmentConfig(scale_min=16, crop="corners"), 12, count)
+    ]
+    kinds, counts = np.unique(drawn, axis=0, return_counts=True)
+    expected = {crop.tobytes() for crop in ten_crop(image, 12)}
+    assert {crop.tobytes() for crop in kinds} == expected
+    assert len(kinds) == 10
+    assert np.abs(counts / count - 0.1).max() < 0.02
+    unflipped = views(AugmentConfig(scale_min=16, crop="corners", flip=False), 12, 200)
+    assert len({view.apply(image).tobytes() for view in unflipped}) == 5
+
+
+def test_crops_of_the_central_square_alone():
+    image = coordinates(12, 31)
+    for crop in ("random", "corners", "center"):
+        config = AugmentConfig(scale_min=12, crop=crop, central_square=True, flip=False)
+        columns = np.concatenate(
+            [view.apply(image)[..., 1].ravel() for view in views(config, 8, 99)]
+        )
+        low, high = (12, 19) if crop == "center" else (10, 21)  # of 31, the middle 12 are 10 to 21
+        assert (columns.min(), columns.max()) == (low, high)
+
+
+def test_area_and_aspect_of_parts_are_uniform():
+    drawn = np.array([view.parts.attempts for view in views(AugmentConfig(crop="area"), 8, 3000)])
+    for values, low, high in [
+        (drawn[..., 0], 0.08, 1.0),
+        (np.log(drawn[..., 1]), -np.log(4 / 3), np.log(4 / 3)),
+    ]:
+        assert low <= values.min() < low + 0.001
+        assert high - 0.001 < values.max() <= high
+        histogram = np.histogram(values, bins=10, range=(low, high))[0]
+        assert np.abs(histogram / values.size - 0.1).max() < 0.01
+    assert abs(np.corrcoef(drawn[..., 0].ravel(), drawn[..., 1].ravel())[0, 1]) < 0.03
+    assert abs(np.corrcoef(drawn[:, 0, 0], drawn[:, 1, 0])[0, 1]) < 0.06
+
+
+def test_parts_follow_their_definition_on_a_picture():
+    """Area, aspect and place of 3,000 parts against those of a loop written out plainly."""
+    height, width, config = 90, 120, AugmentConfig(crop="area")
+    image = coordinates(height, width)
+    generator = np.random.default_rng(5)
+    plain = []
+    while len(plain) < 3000:
+        area = height * width * generator.uniform(0.08, 1)
+        aspect = np.exp(generator.uniform(-np.log(4 / 3), np.log(4 / 3)))
+        columns, rows = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if rows <= height and columns <= width:
+            row, column = (
+                generator.integers(height - rows + 1),
+                generator.integers(width - columns + 1),
+            )
+            plain.append((rows, columns, row, column))
+    ours = []
+    for view in views(config, 8, 3000):
+        part = view.parts.cut(image, view.top, view.left)
+        ours.append((*part.shape[:2], *part[0, 0, :2]))
+    ours, plain = np.array(ours), np.array(plain)
+    rows, columns = ours[:, 0], ours[:, 1]
+    assert (rows + ours[:, 2] <= height).all()
+    assert (columns + ours[:, 3] <= width).all()
+    # Rounding to whole pixels moves the bounds by a little.
+    assert (rows * columns >= 0.08 * height * width * 0.96).all()
+    assert (np.abs(np.log(columns / rows)) <= np.log(4 / 3) + 0.04).all()
+    for place in range(4):
+        quantiles = np.linspace(0.1, 0.9, 9)
+        ours_at, plain_at = (np.quantile(each[:, place], quantiles) for each in (ours, plain))
+        assert np.abs(ours_at - plain_at).max() < 5
+
+
+def test_every_way_to_resize_is_as_frequent():
+    drawn = [view.method for view in views(AugmentConfig(interpolation="random"), 8, 4000)]
+    kinds, counts = np.unique(drawn, return_counts=True)
+    assert set(kinds) == set(METHODS)
+    assert np.abs(counts / 4000 - 0.25).max() < 0.02
+    assert {view.method for view in views(AugmentConfig(), 8, 10)} == {None}
+
+
+def test_padding_for_training_and_evaluation():
+    """MNIST's 28 x 28 in LeNet-5's 32: not enlarged, and moved by what `pad` adds alone."""
+    image = coordinates(28, 28) + 1
+    config = AugmentConfig(flip=False)
+    config.check_crop(32, 2)
+    seen = eval_view(config, 32, padding=2).apply(image)
+    np.testing.assert_array_equal(seen[2:-2, 2:-2], image)
+    assert seen.sum() == image.sum()
+    for view in views(config, 32, 5, padding=2):
+        np.testing.assert_array_equal(view.apply(image), seen)
+    moved = views(AugmentConfig(flip=False, pad=1), 32, 200, padding=2)
+    kinds = {view.apply(image).tobytes() for view in moved}
+    assert len(kinds) == 9
 
 
 def test_random_views_are_uniform():
@@ -189,6 +234,16 @@ def test_scales_follow_vggs_rule(config, scales, central):
         ({"scale_min": 0}, "augment.scale_min is 0;"),
         ({"eval_scale": -3}, "augment.eval_scale is -3;"),
         ({"pad": -1}, "augment.pad is -1;"),
+        ({"crop": "centre"}, "there is no augment.crop 'centre';"),
+        ({"interpolation": "linear"}, "there is no augment.interpolation 'linear';"),
+        ({"area_min": 0.0}, "augment.area_min is 0.0;"),
+        ({"area_min": 8.0}, "augment.area_min is 8.0;"),
+        ({"aspect_max": 0.75}, "augment.aspect_max is 0.75;"),
+        ({"photometric": 1.5}, "augment.photometric is 1.5;"),
+        ({"mixup": -0.2}, "augment.mixup is -0.2;"),
+        ({"cutmix": float("inf")}, "augment.cutmix is inf;"),
+        ({"crop": "area", "pad": 4}, "augment.pad has no place with augment.crop='area'"),
+        ({"crop": "area", "central_square": True}, "augment.central_square has no place"),
         ({"color_shift": -0.1}, "augment.color_shift is -0.1;"),
         ({"color_shift": float("nan")}, "augment.color_shift is nan;"),
         (
@@ -207,3 +262,13 @@ def test_a_wrong_setting_is_named(changes, message):
     with pytest.raises(UserError, match="^" + re.escape(message)):  # noqa: PT012
         config.check()
         config.check_crop(224)
+
+
+def test_a_wrong_padding_is_named():
+    with pytest.raises(UserError, match=r"^data\.padding is 16, which leaves nothing"):
+        AugmentConfig().check_crop(32, 16)
+    with pytest.raises(UserError, match=r"^data\.padding has no place with augment\.crop='area'"):
+        AugmentConfig(crop="area").check_crop(32, 2)
+    with pytest.raises(UserError, match=r"^augment\.scale_min is 26, too small"):
+        AugmentConfig(scale_min=26).check_crop(32, 2)
+    AugmentConfig(scale_min=26, eval_scale=28, pad=1).check_crop(32, 2)

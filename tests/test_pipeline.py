@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from jaxcnn.data.crops import AugmentConfig
+from jaxcnn.data.decode import decode
 from jaxcnn.data.pipeline import DataConfig, EvalBatches, TrainBatches, iterate, shuffled
-from jaxcnn.data.sources import Example
+from jaxcnn.data.sources import Example, open_source
 from jaxcnn.errors import UserError
 
 
@@ -310,3 +311,18 @@ def test_settings_that_do_not_go_together_are_named():
         train_batches(process_count=3)
     with pytest.raises(UserError, match=r"augment\.scale_min is 12.*data\.image_size of 32"):
         train_batches(config=dataclasses.replace(CONFIG, image_size=32))
+
+
+def test_padding_is_around_every_image():
+    config = dataclasses.replace(CONFIG, padding=2)
+    zeros = np.ones((12, 12), bool)
+    zeros[2:-2, 2:-2] = False
+    digits = open_source("digits", "train")
+    augment = AugmentConfig(flip=False)
+    train = train_batches(digits, config=config, augment=augment)[0]
+    evaluated = EvalBatches(digits, config=config, augment=augment, batch_size=8)[0]
+    for batch in (train, evaluated):
+        assert not batch["image"][:, zeros].any()
+        for image, index in zip(batch["image"], batch["index"], strict=True):
+            pixels = decode(digits[index][0], 1)
+            np.testing.assert_array_equal(image[2:-2, 2:-2], pixels)

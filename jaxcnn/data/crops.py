@@ -1,28 +1,20 @@
-"""The view of an image that a network is shown: rescaled, padded, cropped, flipped; all on uint8.
-
-A `View` is a handful of numbers, drawn or central, and is made before the image is decoded: its
-scale says how many pixels are needed. Training and evaluation then take the same road.
-"""
+"""How training images vary, and the views that are drawn so, before any image is decoded."""
 
 import dataclasses
-from typing import Literal, NamedTuple, get_args
+import math
+from typing import Literal, get_args
 
-import cv2
 import numpy as np
 
+from jaxcnn.data.views import METHODS, Parts, View
 from jaxcnn.errors import UserError, unknown_name
-
-# The pipeline works on many images at once; threads within one image would only get in the way.
-cv2.setNumThreads(1)
 
 Crop = Literal["random", "center", "corners", "area"]
 Interpolation = Literal["usual", "random"]
 
-LONGEST_ASPECT = 32
-"""Of an image longer than so many times its width, only the middle so much is used.
-
-Rescaled to a shorter side of 256, an image of 1 x 1000 pixels would otherwise take 200 MB.
-"""
+_ATTEMPTS = 10  # at a part of an image that fits into it, as in torchvision
+_LAST = math.nextafter(1, 0)  # the last place of a crop, as a position in [0, 1)
+_CORNERS = ((0.0, 0.0), (0.0, _LAST), (_LAST, 0.0), (_LAST, _LAST), (None, None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,99 +146,49 @@ class AugmentConfig:
         return sum(self.scales(image_size, padding)) // 2
 
 
-class View(NamedTuple):
-    """One way to look at an image.
+def train_view(
+    config: AugmentConfig, image_size: int, generator: np.random.Generator, *, padding: int = 0
+) -> View:
+    """A random view of a training image, made of the next uniform numbers of `generator`.
 
-    Attributes:
-      scale: the shorter side, in pixels, that the image is rescaled to.
-      size: the side of the square that is cropped from it, in pixels.
-      pad: zeros put on every side before the crop, in pixels.
-      top: where the crop lies among its possible rows, in [0, 1); None: at the centre.
-      left: the same among the columns.
-      flip: whether the crop is mirrored left to right.
-    """
-
-    scale: int
-    size: int
-    pad: int = 0
-    top: float | None = None
-    left: float | None = None
-    flip: bool = False
-
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """What the view shows of an image.
-
-        Args:
-          image: uint8, shape ``(height, width, channels)``.
-
-        Returns:
-          uint8, shape ``(size, size, channels)``; it may share the memory of `image`.
-        """
-        image = pad(rescale(image, self.scale), self.pad)
-        top = _offset(image.shape[0] - self.size, self.top)
-        left = _offset(image.shape[1] - self.size, self.left)
-        crop = image[top : top + self.size, left : left + self.size]
-        return crop[:, ::-1] if self.flip else crop
-
-
-def train_view(config: AugmentConfig, image_size: int, generator: np.random.Generator) -> View:
-    """A random view of a training image, made of the next four uniform numbers of `generator`.
-
-    All four are drawn whatever the configuration, so that switching one kind of augmentation
+    The first six are drawn whatever the configuration, so that switching one kind of augmentation
     leaves the others as they were.
+
+    Args:
+      config: how the image varies.
+      image_size: side of the square that is shown, in pixels.
+      generator: of this image at this step.
+      padding: zeros on every side of the rescaled image, besides those of the configuration.
     """
     scale, top, left, flip = generator.random(4).tolist()
-    low, high = config.scales(image_size)
+    corner, method = generator.random(2).tolist()
+    low, high = config.scales(image_size, padding)
+    places = {
+        "random": (top, left),
+        "area": (top, left),
+        "corners": _CORNERS[int(corner * len(_CORNERS))],
+        "center": (None, None),
+    }[config.crop]
     return View(
         scale=low + int(scale * (high - low + 1)),
         size=image_size,
-        pad=config.pad,
-        top=top if config.crop == "random" else None,
-        left=left if config.crop == "random" else None,
+        pad=padding + config.pad,
+        top=places[0],
+        left=places[1],
         flip=config.flip and flip < 0.5,
+        square=config.central_square,
+        method=None if config.interpolation == "usual" else METHODS[int(method * len(METHODS))],
+        parts=_parts(config, generator) if config.crop == "area" else None,
     )
 
 
-def eval_view(config: AugmentConfig, image_size: int) -> View:
-    """The centre of an image rescaled to Q."""
-    return View(scale=config.central_scale(image_size), size=image_size)
+def _parts(config: AugmentConfig, generator: np.random.Generator) -> Parts:
+    share, slant = generator.random((2, _ATTEMPTS))
+    shares = config.area_min + share * (1 - config.area_min)
+    aspects = config.aspect_max ** (2 * slant - 1)
+    return Parts(tuple(zip(shares.tolist(), aspects.tolist(), strict=True)), config.aspect_max)
 
 
-def rescale(image: np.ndarray, shorter_side: int) -> np.ndarray:
-    """Rescales an image to a given shorter side, keeping its shape.
-
-    The longer side is ``floor(shorter_side * longer / shorter)`` pixels, as in torchvision. Of
-    images more than `LONGEST_ASPECT` times as long as wide only the middle is kept.
-
-    Enlarging, and reducing by less than 1.5, is bilinear interpolation, whose kernel of two pixels
-    then leaves none out; reducing by more is the mean over the area of each new pixel, which turns
-    no fine structure into false coarse structure but takes six times as long. (ImageNet's usual
-    375 pixels are reduced to 256 by 1.46. A JPEG that is much too large was reduced in decoding.)
-
-    Args:
-      image: uint8, shape ``(height, width, channels)``.
-      shorter_side: pixels.
-    """
-    height, width, channels = image.shape
-    shorter = min(height, width)
-    longest = LONGEST_ASPECT * shorter
-    if max(height, width) > longest:
-        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-        image = image[top : top + longest, left : left + longest]
-        height, width, channels = image.shape
-    if shorter == shorter_side:
-        return image
-    size = shorter_side * width // shorter, shorter_side * height // shorter
-    method = cv2.INTER_LINEAR if 2 * shorter < 3 * shorter_side else cv2.INTER_AREA
-    # OpenCV drops a last axis of length 1.
-    return cv2.resize(image, size, interpolation=method).reshape(size[1], size[0], channels)
-
-
-def pad(image: np.ndarray, width: int) -> np.ndarray:
-    """Puts `width` zeros on each of the four sides of an image ``(height, width, channels)``."""
-    return np.pad(image, ((width, width), (width, width), (0, 0))) if width else image
-
-
-def _offset(room: int, position: float | None) -> int:
-    """Which of the ``room + 1`` places of a crop; the centre as torchvision rounds it."""
-    return round(room / 2) if position is None else int(position * (room + 1))
+def eval_view(config: AugmentConfig, image_size: int, *, padding: int = 0) -> View:
+    """The centre of an image rescaled to Q, with `padding` zeros on every side."""
+    return View(scale=config.central_scale(image_size, padding), size=image_size, pad=padding)

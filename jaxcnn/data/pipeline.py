@@ -13,10 +13,11 @@ from typing import Literal, get_args
 import grain
 import numpy as np
 
-from jaxcnn.data.crops import AugmentConfig, View, eval_view, train_view
+from jaxcnn.data.crops import AugmentConfig, eval_view, train_view
 from jaxcnn.data.decode import decode
 from jaxcnn.data.prefetch import Batches, read_ahead
 from jaxcnn.data.sources import Source
+from jaxcnn.data.views import View
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.randomness import Purpose, host_generator
 
@@ -139,7 +140,7 @@ class _Batches:
                 continue
             try:
                 data, label, name = self.source[index]
-                image = decode(data, channels, shorter_side=view.scale, name=name)
+                image = decode(data, channels, shorter_side=view.shorter_side, name=name)
             except UserError:
                 if self.config.on_error == "stop":
                     raise
@@ -198,6 +199,7 @@ class TrainBatches(_Batches):
                 self.augment,
                 self.config.image_size,
                 host_generator(self.seed, Purpose.CROP, step, index),
+                padding=self.config.padding,
             )
             for index in indices
         ]
@@ -231,7 +233,7 @@ class EvalBatches(_Batches):
             position if position < len(self.source) else PADDING
             for position in self._positions(number)
         ]
-        view = eval_view(self.augment, self.config.image_size)
+        view = eval_view(self.augment, self.config.image_size, padding=self.config.padding)
         return self._batch(indices, [view] * len(indices))
 
 
