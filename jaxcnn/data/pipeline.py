@@ -45,7 +45,9 @@ class DataConfig:
         PATH/train/CLASS/*.jpg.
       data_dir: where TFDS keeps its data sets. None: $TFDS_DATA_DIR or ~/tensorflow_datasets.
       train_split: the part that is trained on; of data sets of TFDS also a slice, 'train[:80%]'.
-      eval_split: the part that is evaluated on.
+      eval_split: the part that is evaluated on after every epoch.
+      test_split: a part that the last state alone is evaluated on, once, where `eval_split` is for
+        plateaus, early stopping and the best checkpoint. None: there is none.
       image_size: height and width of what the network takes, in pixels.
       channels: 1 for grey, 3 for colour. None: what the source has.
       normalization: what the network takes: 'unit', values in [0, 1]; 'half', in [-1, 1]; 'mean',
@@ -65,6 +67,7 @@ class DataConfig:
     data_dir: str | None = None
     train_split: str = "train"
     eval_split: str = "test"
+    test_split: str | None = None
     image_size: int = 224
     channels: int | None = None
     normalization: Normalization | None = "mean"
