@@ -83,10 +83,20 @@ class Experiment:
         ):
             group.check()
         self.augment.check_crop(self.data.image_size, self.data.padding)
-        if self.schedule.warmup_epochs >= self.train.epochs:
+        if self.train.steps is None:  # else how many epochs there are depends on the data
+            for name, epochs in (
+                ("schedule.warmup_epochs", self.schedule.warmup_epochs),
+                ("optimizer.polyak", self.optimizer.polyak or 0),
+            ):
+                if epochs >= self.train.epochs:
+                    raise UserError(
+                        f"{name}={epochs} leaves nothing of train.epochs={self.train.epochs}; make "
+                        "it shorter."
+                    )
+        if self.schedule.monitor == "objective" and self.optimizer.name == "adamw":
             raise UserError(
-                f"schedule.warmup_epochs={self.schedule.warmup_epochs} leaves nothing of "
-                f"train.epochs={self.train.epochs}; make the warm-up shorter."
+                "schedule.monitor=objective counts the L2 penalty of optimizer.weight_decay, and "
+                "the decay of optimizer.name=adamw is none; choose monitor=loss, or adam."
             )
 
 

@@ -46,7 +46,9 @@ class DataConfig:
         PATH/train/CLASS/*.jpg.
       data_dir: where TFDS keeps its data sets. None: $TFDS_DATA_DIR or ~/tensorflow_datasets.
       train_split: the part that is trained on; of data sets of TFDS also a slice, 'train[:80%]'.
-      eval_split: the part that is evaluated on.
+      eval_split: the part that is evaluated on after every epoch.
+      test_split: a part that the last state alone is evaluated on, once, where `eval_split` is for
+        plateaus, early stopping and the best checkpoint. None: there is none.
       image_size: height and width of what the network takes, in pixels.
       padding: how many of these, on every side, are zeros around each rescaled image, in training
         and in evaluation (2 for MNIST's 28 x 28 in LeNet-5's 32); `augment.pad` is for training.
@@ -70,6 +72,7 @@ class DataConfig:
     data_dir: str | None = None
     train_split: str = "train"
     eval_split: str = "test"
+    test_split: str | None = None
     image_size: int = 224
     padding: int = 0
     channels: int | None = None

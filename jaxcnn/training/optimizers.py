@@ -43,11 +43,21 @@ class OptimizerConfig:
       weight_decay: the factor l of the gradient's l w (an L2 penalty of l/2 times the sum of
         squares); for 'adamw' the decoupled factor, multiplied by the rate.
       decay: which parameters decay: 'kernels' (neither biases nor BatchNorm's), or 'all'.
+      decay_layers: regular expression of the layers whose parameters decay, of those that `decay`
+        chooses; it matches as `freeze` does.
       b1: Adam's decay of the first moment.
       b2: Adam's decay of the second moment.
       epsilon: Adam's constant, added outside the square root.
+      epsilon_hat: add `epsilon` to the root of the second moment before that is corrected for its
+        start from zero, as Keras and TensorFlow do (the 'epsilon hat' of Kingma and Ba 2014,
+        section 2); early steps are then shorter. PyTorch and optax correct first.
       ema: decay per step of the moving average of the parameters that evaluation then uses; None
         for no average.
+      polyak: epochs after which the parameters of every step are averaged, each with the same
+        weight (Polyak and Juditsky 1992); evaluation then uses the average. None for no average;
+        not together with `ema`.
+      filter_rms: after every update, a filter of a convolution whose root mean square is above
+        this is scaled back to it (0.1 of Zeiler and Fergus 2013, section 3); None for no limit.
       freeze: regular expression of the layers that stay as they are to the bit, their BatchNorm's
         statistics too, by which it then normalises. It matches whole names, such as
         'conv[1-4]_.*' or 'stage1/block2', and takes in what is in such a layer and the BatchNorm
@@ -62,10 +72,14 @@ class OptimizerConfig:
     momentum: float = 0.9
     weight_decay: float = 0.0
     decay: Literal["all", "kernels"] = "kernels"
+    decay_layers: str = ".*"
     b1: float = 0.9
     b2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_hat: bool = False
     ema: float | None = None
+    polyak: int | None = None
+    filter_rms: float | None = None
     freeze: str | None = None
     multipliers: tuple[str, ...] = ()
 
@@ -84,8 +98,18 @@ class OptimizerConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise UserError(f"optimizer.{name}={value} must be at least 0 and below 1.")
-        if self.epsilon <= 0:
-            raise UserError(f"optimizer.epsilon={self.epsilon} must be positive.")
+        for name in ("epsilon", "filter_rms"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f"optimizer.{name}={value} must be positive.")
+        if self.polyak is not None and self.polyak < 0:
+            raise UserError(f"optimizer.polyak={self.polyak} is negative; give 0 or more epochs.")
+        if self.polyak is not None and self.ema is not None:
+            raise UserError(
+                f"optimizer.polyak={self.polyak} and optimizer.ema={self.ema} are two averages of "
+                "the parameters; set one of them to None."
+            )
+        check_expression("optimizer.decay_layers", self.decay_layers)
         if self.freeze is not None:
             check_expression("optimizer.freeze", self.freeze)
         for pattern in self.multiples():
@@ -95,6 +119,7 @@ class OptimizerConfig:
         """Raises a UserError where a pattern fits no layer of a network's parameters."""
         for pattern in self.multiples():
             check_chooses("optimizer.multipliers", pattern, params)
+        check_chooses("optimizer.decay_layers", self.decay_layers, params)
         if self.freeze is None:
             return
         check_chooses("optimizer.freeze", self.freeze, params)
