@@ -3,6 +3,7 @@
 import re
 import signal
 import socket
+import time
 
 import cv2
 import numpy as np
@@ -158,6 +159,19 @@ def test_all_are_killed(two, tmp_path):
     output, _ = finish_all(start_several(workdir, *arguments))
     assert "Continuing from step" in output
     assert_same_run(workdir, two)
+
+
+@pytest.mark.full
+def test_one_is_slow_and_the_other_waits(one, tmp_path):
+    """As while one still compiles: longer than the 30 s that the CPU's collectives wait."""
+    workdir = tmp_path / "run"
+    processes = start_several(workdir, *SHORT, devices=4)
+    wait_for_records(workdir, processes)
+    processes[1].send_signal(signal.SIGSTOP)
+    time.sleep(40)
+    processes[1].send_signal(signal.SIGCONT)
+    finish_all(processes)
+    assert_same_training(workdir, one, rtol=1e-4)
 
 
 @pytest.mark.full

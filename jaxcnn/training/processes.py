@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _MISTAKE, _AGAIN, _INTERRUPTED = 2, 75, 130  # exit statuses; a bug has 1
 _FOREVER = 2**31 - 1  # milliseconds; a process that never comes is found out by its silence
+# By themselves the CPU's collectives fail when one process compiles 30 s longer than another.
+_PATIENCE = "--xla_cpu_collective_timeout_seconds"
 _FAILED = "jaxcnn/failed"
 _meetings = itertools.count()
 
@@ -104,6 +106,8 @@ def _connect(config: ParallelConfig) -> None:
     timer = threading.Timer(config.timeout, _end, (_MISTAKE, late))
     timer.daemon = True
     timer.start()
+    if _PATIENCE not in (flags := os.environ.get("XLA_FLAGS", "")):
+        os.environ["XLA_FLAGS"] = f"{flags} {_PATIENCE}={_FOREVER // 1000}".strip()
     try:
         jax.distributed.initialize(
             config.coordinator,
