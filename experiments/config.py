@@ -9,9 +9,9 @@ from jaxcnn.data.pipeline import DataConfig
 from jaxcnn.errors import UserError
 from jaxcnn.training.checkpoints import CheckpointConfig
 from jaxcnn.training.devices import ParallelConfig
-from jaxcnn.training.loop import TrainConfig
 from jaxcnn.training.optimizers import OptimizerConfig
 from jaxcnn.training.schedules import ScheduleConfig
+from jaxcnn.training.train_config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,21 +83,22 @@ class Experiment:
         ):
             group.check()
         self.augment.check_crop(self.data.image_size, self.data.padding)
-        if self.train.steps is None:  # else how many epochs there are depends on the data
-            for name, epochs in (
-                ("schedule.warmup_epochs", self.schedule.warmup_epochs),
-                ("optimizer.polyak", self.optimizer.polyak or 0),
-            ):
-                if epochs >= self.train.epochs:
-                    raise UserError(
-                        f"{name}={epochs} leaves nothing of train.epochs={self.train.epochs}; make "
-                        "it shorter."
-                    )
         if self.schedule.monitor == "objective" and self.optimizer.name == "adamw":
             raise UserError(
                 "schedule.monitor=objective counts the L2 penalty of optimizer.weight_decay, and "
                 "the decay of optimizer.name=adamw is none; choose monitor=loss, or adam."
             )
+
+    def check_length(self, steps_per_epoch: int) -> None:
+        """Raises a UserError for what begins after the last step, with so many in an epoch."""
+        steps = self.train.last_step(steps_per_epoch)
+        length = f"train.steps={steps}" if self.train.steps else f"train.epochs={self.train.epochs}"
+        for name, epochs in (
+            ("schedule.warmup_epochs", self.schedule.warmup_epochs),
+            ("optimizer.polyak", self.optimizer.polyak or 0),
+        ):
+            if epochs * steps_per_epoch >= steps:
+                raise UserError(f"{name}={epochs} leaves nothing of {length}; make it shorter.")
 
 
 # Fields that change the numbers of a run by rounding at most: it may continue under other values.

@@ -28,9 +28,9 @@ from experiments.run import Recipe, main
 from experiments.vgg_imagenet import DIGITS
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.pipeline import DataConfig
-from jaxcnn.training.loop import TrainConfig
 from jaxcnn.training.optimizers import OptimizerConfig
 from jaxcnn.training.schedules import ScheduleConfig
+from jaxcnn.training.train_config import TrainConfig
 
 HEAD = Experiment(
     model=ModelConfig(name="vgg16", weights="vgg16-397923af.pth"),

@@ -23,25 +23,29 @@ STATISTICS = "statistics.json"
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """The two splits of a run, and this process's batches of them."""
+    """The splits of a run, and this process's batches of them; those of the test, if it has one."""
 
     train: Source
     train_batches: TrainBatches
     eval: Source
     eval_batches: EvalBatches
+    test_batches: EvalBatches | None
     image_shape: tuple[int, int, int]
 
     def facts(self) -> dict[str, Any]:
         """What must be the same when a run goes on, as a JSON-able dict."""
-        return {
+        facts = {
             "train_examples": len(self.train),
             "eval_examples": len(self.eval),
             "class_names": list(self.train.class_names),
         }
+        if self.test_batches is not None:
+            facts["test_examples"] = len(self.test_batches.source)
+        return facts
 
 
 def open_data(config: Experiment, layout: Layout) -> Data:
-    """The two splits and this process's batches of them.
+    """The splits and this process's batches of them.
 
     Raises:
       UserError: they are not to be had, or do not fit the batch size or the devices.
@@ -53,10 +57,11 @@ def open_data(config: Experiment, layout: Layout) -> Data:
             f"train.batch_size={batch} cannot be divided over {over}; give a multiple of {parts}, "
             f"such as {batch + -batch % parts}, or fewer devices by parallel.devices."
         )
-    sources = [
+    train, held_out, *test = (
         open_source(config.data.source, split, data_dir=config.data.data_dir)
-        for split in (config.data.train_split, config.data.eval_split)
-    ]
+        for split in (config.data.train_split, config.data.eval_split, config.data.test_split)
+        if split is not None
+    )
     share, shares = layout.share
     views: dict[str, Any] = {
         "config": config.data,
@@ -64,18 +69,15 @@ def open_data(config: Experiment, layout: Layout) -> Data:
         "process_index": share,
         "process_count": shares,
     }
-    train, held_out = sources
+    # Rounded up, so that the devices can share it; padding is not counted.
+    evaluated_at_once = config.eval.batch_size + -config.eval.batch_size % parts
     size = config.data.image_size
     return Data(
         train=train,
         train_batches=TrainBatches(train, batch_size=batch, seed=config.seed, **views),
         eval=held_out,
-        eval_batches=EvalBatches(
-            held_out,
-            # Rounded up, so that the devices can share it; padding is not counted.
-            batch_size=config.eval.batch_size + -config.eval.batch_size % parts,
-            **views,
-        ),
+        eval_batches=EvalBatches(held_out, batch_size=evaluated_at_once, **views),
+        test_batches=EvalBatches(test[0], batch_size=evaluated_at_once, **views) if test else None,
         image_shape=(size, size, config.data.channels or train.channels),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from jaxcnn.data.sources import Source
 from jaxcnn.training.metrics import ClassSums, class_accuracy, means
 from jaxcnn.version import __version__
 
@@ -42,36 +43,40 @@ def versions() -> dict[str, str]:
     }
 
 
+def measured(sums: ClassSums, source: Source, split: str | None) -> dict[str, Any]:
+    """What an evaluation of a split found; ``sums`` are those over all its images."""
+    return {
+        "split": f"{source.name} {split}",
+        "examples": int(sums.total.count),
+        "skipped": len(source) - int(sums.total.count),
+        **means(sums.total),
+        "classes": class_accuracy(sums, source.class_names),
+    }
+
+
 def result(
-    sums: ClassSums,
+    evaluated: Mapping[str, Any],
     *,
-    split: str,
-    class_names: tuple[str, ...],
-    epochs: int,
+    test: Mapping[str, Any] | None,
+    epochs: float,
     steps: int,
     best: Mapping[str, float] | None,
     devices: Sequence[jax.Device],
-    skipped: int,
 ) -> dict[str, Any]:
     """What is written to ``result.json``, but for the time that it took.
 
     Args:
-      sums: the evaluation of the last state.
-      split: what was evaluated, such as ``'digits test'``.
-      class_names: the names of the classes.
-      epochs: epochs trained.
+      evaluated: what the evaluation of the last state found, as of ``measured``.
+      test: the same of the split that is for the last state alone, if there is one.
+      epochs: epochs trained, not always whole.
       steps: steps made.
       best: the best evaluation's metrics; None where none gave a number.
       devices: the devices used.
-      skipped: images of the split that could not be read.
     """
     return {
-        "split": split,
-        "examples": int(sums.total.count),
-        "skipped": skipped,
-        **means(sums.total),
+        **evaluated,
         "best": best,
-        "classes": class_accuracy(sums, class_names),
+        **({} if test is None else {"test": test}),
         "epochs": epochs,
         "steps": steps,
         "hardware": hardware(devices),
@@ -79,27 +84,38 @@ def result(
     }
 
 
+def _accuracy(of: Mapping[str, Any]) -> str:
+    return (
+        f"top-1 accuracy {of['accuracy']:.2%}, top-5 {of['top5']:.2%}, loss {of['loss']:.4f} on "
+        f"the {of['examples']:,} images of {of['split']}"
+    )
+
+
+def _number(epochs: float) -> str:
+    """Epochs in words of at most two decimals."""
+    return f"{epochs:.2f}".rstrip("0").rstrip(".")
+
+
 def text(result: Mapping[str, Any], workdir: Path) -> str:
     """What a run ends by saying."""
     # A run that was stopped and continued took longer than its last start.
     took = "" if result["continued"] else f" in {result['seconds']:.0f} s"
-    lines = [
-        f"Result: top-1 accuracy {result['accuracy']:.2%}, top-5 {result['top5']:.2%}, loss "
-        f"{result['loss']:.4f} on the {result['examples']:,} images of {result['split']}, after "
-        f"{result['epochs']} epoch{'s' * (result['epochs'] != 1)} ({result['steps']:,} steps)"
-        f"{took}."
-    ]
-    best = result["best"]
+    epochs = f"{_number(result['epochs'])} epoch{'s' * (result['epochs'] != 1)}"
+    lines = [f"Result: {_accuracy(result)}, after {epochs} ({result['steps']:,} steps){took}."]
+    best, test = result["best"], result.get("test")
     if best is not None:
         lines.append(
             f"Best: top-1 accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}, "
-            f"after epoch {best['epoch']}."
+            f"after epoch {_number(best['epoch'])}."
         )
-    if result["skipped"]:
-        lines.append(f"Skipped: {result['skipped']} images that could not be read.")
-    lines.append("Accuracy per class:")
-    width = max(map(len, result["classes"]))
-    for name, of_class in result["classes"].items():
+    if test is not None:
+        lines.append(f"Test: {_accuracy(test)}, of the last state.")
+    if skipped := result["skipped"] + (test or {}).get("skipped", 0):
+        lines.append(f"Skipped: {skipped} images that could not be read.")
+    shown = result if test is None else test
+    lines.append("Accuracy per class:" if test is None else f"Accuracy per class, {test['split']}:")
+    width = max(map(len, shown["classes"]))
+    for name, of_class in shown["classes"].items():
         share = "no image" if of_class["accuracy"] is None else f"{of_class['accuracy']:8.2%}"
         lines.append(f"  {name:<{width}}  {share}  ({of_class['correct']} of {of_class['count']})")
     lines.append(f"Written to {workdir}:")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from flax import linen as nn
 
 from experiments import commandline, report
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
-from experiments.images import STATISTICS, Data, augment_by, open_data, statistics_of
+from experiments.images import Data, open_data, statistics_of
 from experiments.network import make_model
 from experiments.start import (
     about_weights,
@@ -25,25 +24,17 @@ from experiments.start import (
     preprocessing_of,
     trained_variables,
 )
+from experiments.trainer import train
 from experiments.workdir import Workdir, changes
 from jaxcnn.data.cache import cache_folder
-from jaxcnn.data.pipeline import Batch, iterate
-from jaxcnn.data.statistics import Statistics
 from jaxcnn.errors import UserError
-from jaxcnn.files import write_atomically
-from jaxcnn.inspection.pictures import draw_batch, draw_curves
-from jaxcnn.preprocessing import Preprocessing
-from jaxcnn.progress import Progress
-from jaxcnn.training.checkpoints import Checkpoints
-from jaxcnn.training.devices import Layout, make_layout
-from jaxcnn.training.interruption import Interrupted, StopRequest
-from jaxcnn.training.loop import Trainer, evaluate
-from jaxcnn.training.metrics import ClassSums
+from jaxcnn.inspection.pictures import draw_curves
+from jaxcnn.training.devices import make_layout
+from jaxcnn.training.interruption import Interrupted
 from jaxcnn.training.optimizers import make_optimizer
 from jaxcnn.training.processes import from_first, joined, wait_for_all
-from jaxcnn.training.records import Records, read_metrics, write_result
-from jaxcnn.training.schedules import make_schedule
-from jaxcnn.training.steps import TrainState, create_state, make_eval_step, make_train_step
+from jaxcnn.training.records import read_metrics, write_result
+from jaxcnn.training.steps import TrainState, create_state
 from jaxcnn.version import __version__
 
 AGAIN = 75  # exit status: start the same command again
@@ -115,6 +106,7 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
     primary = jax.process_index() == 0
     layout = make_layout(config.parallel)
     data = open_data(config, layout)
+    config.check_length(data.train_batches.steps_per_epoch)
     weights = load_weights(config, data)
     if weights is None:
         model = make_model(config.model, num_classes=len(data.train.class_names))
@@ -132,6 +124,11 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
         ) from error
     config.optimizer.check_layers(shapes.params)
     config.parallel.check_layers(shapes.params)
+    if config.train.exact_statistics and not shapes.batch_stats:
+        raise UserError(
+            f"train.exact_statistics={config.train.exact_statistics} is for networks with "
+            f"BatchNorm, and model.name={config.model.name} has none; leave it at 0."
+        )
     result = from_first(lambda: workdir.inspect(state_bytes=_bytes(shapes)))
     if primary:
         print(
@@ -156,7 +153,7 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
     preprocessing = preprocessing_of(config, data, statistics, weights)
     _make(workdir)
     try:
-        result = _train(
+        result = train(
             config,
             workdir,
             layout,
@@ -188,127 +185,9 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
     return 0
 
 
-def _train(
-    config: Experiment,
-    workdir: Workdir,
-    layout: Layout,
-    model: nn.Module,
-    make_initial: Callable[[], TrainState],
-    data: Data,
-    first_batch: Batch,
-    statistics: Statistics | None,
-    preprocessing: Preprocessing,
-) -> dict[str, Any]:
-    """Trains from the newest checkpoint, or from the start, and gives the result."""
-    primary = jax.process_index() == 0
-    steps_per_epoch = data.train_batches.steps_per_epoch
-    train_step = make_train_step(
-        model,
-        make_optimizer(config.optimizer),
-        make_schedule(
-            config.schedule,
-            config.optimizer.learning_rate,
-            steps_per_epoch=steps_per_epoch,
-            total_steps=steps_per_epoch * config.train.epochs,
-        ),
-        augment_by(preprocessing, config, statistics),
-        seed=config.seed,
-        steps_per_epoch=steps_per_epoch,
-        log_every=config.train.log_every,
-        plateau_factor=config.schedule.factor,
-        ema=config.optimizer.ema,
-        auxiliary_weight=config.train.auxiliary_weight,
-        freeze=config.optimizer.freeze,
-        axis_name=layout.axis_name,
-    )
-    eval_step = layout.compile(
-        make_eval_step(model, preprocessing, axis_name=layout.axis_name), donate=(1,)
-    )
-    stop = StopRequest()
-
-    def evaluate_state(state: TrainState) -> ClassSums:
-        with Progress(total=len(data.eval), description="evaluation", enabled=primary) as bar:
-            return evaluate(
-                state,
-                eval_step,
-                iterate(data.eval_batches, 0, len(data.eval_batches), config.data),
-                layout=layout,
-                num_classes=model.num_classes,
-                stop=stop,
-                progress=bar,
-            )
-
-    newest = Checkpoints(workdir.path / "checkpoints", keep=config.checkpoint.keep)
-    best = Checkpoints(workdir.path / "best", keep=1)
-    state = _restore(layout.distribute(make_initial()), newest, layout, show=primary)
-    step, evaluated = map(int, layout.fetch((state.step, state.evaluated)))
-    if config.resume == "force":  # the best of another future; under the same values it comes again
-        best.drop_after(step)
-    if primary:
-        workdir.claim()
-        _write_inputs(workdir.path, data, first_batch, statistics)
-    images = config.train.batch_size
-    with (
-        stop.listening(),
-        Records(
-            workdir.path, step=step, evaluated=evaluated * steps_per_epoch == step, enabled=primary
-        ) as records,
-        Progress(
-            total=config.train.epochs * steps_per_epoch * images,
-            initial=step * images,
-            per_epoch=steps_per_epoch * images,
-            description="training",
-            enabled=primary,
-        ) as bar,
-    ):
-        state, sums = Trainer(
-            layout=layout,
-            train_step=layout.compile(train_step, donate=(0,)),
-            evaluate=evaluate_state,
-            batches=lambda start, end: iterate(data.train_batches, start, end, config.data),
-            steps_per_epoch=steps_per_epoch,
-            config=config.train,
-            schedule=config.schedule,
-            checkpoint_every=config.checkpoint.every_steps,
-            newest=newest,
-            best=best,
-            meta={
-                "config": commandline.to_dict(config),
-                "preprocessing": preprocessing.to_json(),
-                "class_names": list(data.train.class_names),
-                "versions": report.versions(),
-            },
-            records=records,
-            progress=bar,
-            stop=stop,
-        ).run(state)
-    step = int(layout.fetch(state.step))
-    result = report.result(
-        sums,
-        split=f"{data.eval.name} {config.data.eval_split}",
-        class_names=data.eval.class_names,
-        epochs=step // steps_per_epoch,
-        steps=step,
-        best=_best(best, steps_per_epoch),
-        devices=layout.devices,
-        skipped=len(data.eval) - int(sums.total.count),
-    )
-    newest.close()
-    best.close()
-    return result
-
-
 def _bytes(shapes: Any) -> int:
     """What the arrays of a tree take."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-
-
-def _best(best: Checkpoints, steps_per_epoch: int) -> dict[str, float] | None:
-    """The metrics of the best evaluation, and the epoch after which it was."""
-    if not best.steps():  # no evaluation gave a number
-        return None
-    step = best.steps()[-1]
-    return {"epoch": step // steps_per_epoch, **best.meta(step)["evaluation"]}
 
 
 def _set_up_jax() -> None:
@@ -356,38 +235,5 @@ def _state_maker(config: Experiment, model: nn.Module, data: Data) -> Callable[[
         make_optimizer(config.optimizer),
         jnp.zeros((1, *data.image_shape), jnp.float32),
         seed=config.seed,
-        averaged=config.optimizer.ema is not None,
+        averaged=(config.optimizer.ema, config.optimizer.polyak) != (None, None),
     )
-
-
-def _restore(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bool) -> TrainState:
-    """The state of the newest whole checkpoint, on the devices there are now, or ``state``."""
-    step, complaints = from_first(newest.newest_sound)
-    if show:
-        for complaint in complaints:
-            print(f"Warning: {complaint}", file=sys.stderr)
-    if step is None:
-        if complaints:
-            raise UserError(
-                f"no checkpoint in {newest.folder} is whole; put one back, or start anew with "
-                "--config.restart=True."
-            )
-        return state
-    if complaints:
-        newest.set_aside_after(step)
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), layout.to_mesh(state)
-    )
-    if show:
-        print(f"Continuing from step {step}.", flush=True)
-    return layout.from_mesh(newest.restore(step, like))
-
-
-def _write_inputs(
-    path: Path, data: Data, first_batch: Batch, statistics: Statistics | None
-) -> None:
-    """What the network will see: the statistics of the data, and a picture of the first batch."""
-    if statistics is not None:
-        write_atomically(path / STATISTICS, json.dumps(statistics.to_json(), indent=2) + "\n")
-    images, labels = first_batch["image"], first_batch["label"]
-    draw_batch(images, labels, data.train.class_names, path / "batch.png")

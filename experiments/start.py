@@ -1,7 +1,8 @@
-"""What a training starts from: random parameters, those of an earlier run, or a file of weights."""
+"""What a training starts from: random parameters, an earlier run's, a file's, or its checkpoint."""
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from jaxcnn.data.statistics import Statistics
 from jaxcnn.errors import UserError
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained import Pretrained, load_pretrained
-from jaxcnn.training.checkpoints import read_variables
+from jaxcnn.training.checkpoints import Checkpoints, read_variables
+from jaxcnn.training.devices import Layout
+from jaxcnn.training.processes import from_first
 from jaxcnn.training.steps import TrainState
 
 
@@ -159,3 +162,26 @@ def initial_state(make: Callable[[], TrainState], trained: Mapping[str, Any] | N
         batch_stats=started(state.batch_stats, "batch_stats"),
         ema=None if state.ema is None else params,
     )
+
+
+def restored(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bool) -> TrainState:
+    """The state of the newest whole checkpoint, on the devices there are now, or ``state``."""
+    step, complaints = from_first(newest.newest_sound)
+    if show:
+        for complaint in complaints:
+            print(f"Warning: {complaint}", file=sys.stderr)
+    if step is None:
+        if complaints:
+            raise UserError(
+                f"no checkpoint in {newest.folder} is whole; put one back, or start anew with "
+                "--config.restart=True."
+            )
+        return state
+    if complaints:
+        newest.set_aside_after(step)
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), layout.to_mesh(state)
+    )
+    if show:
+        print(f"Continuing from step {step}.", flush=True)
+    return layout.from_mesh(newest.restore(step, like))

@@ -34,9 +34,9 @@ from experiments.run import Recipe, main
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.pipeline import DataConfig
 from jaxcnn.training.checkpoints import CheckpointConfig
-from jaxcnn.training.loop import TrainConfig
 from jaxcnn.training.optimizers import OptimizerConfig
 from jaxcnn.training.schedules import ScheduleConfig
+from jaxcnn.training.train_config import TrainConfig
 
 PAPER = Experiment(
     data=DataConfig(

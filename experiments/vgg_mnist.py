@@ -19,9 +19,9 @@ from experiments.network import ModelConfig
 from experiments.run import Recipe, main
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.pipeline import DataConfig
-from jaxcnn.training.loop import TrainConfig
 from jaxcnn.training.optimizers import OptimizerConfig
 from jaxcnn.training.schedules import ScheduleConfig
+from jaxcnn.training.train_config import TrainConfig
 
 MNIST = Experiment(
     model=ModelConfig(name="vgg11_bn", width=16, hidden=(), pooled_size=1, initialization="he"),

@@ -30,9 +30,9 @@ from experiments.network import ModelConfig
 from experiments.run import Recipe, main
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.pipeline import DataConfig
-from jaxcnn.training.loop import TrainConfig
 from jaxcnn.training.optimizers import OptimizerConfig
 from jaxcnn.training.schedules import ScheduleConfig
+from jaxcnn.training.train_config import TrainConfig
 
 AVERAGE = Experiment(
     model=ModelConfig(name="vgg16_average", initialization="he"),

@@ -25,7 +25,7 @@ from jaxcnn.models.layers import Dropout
 from jaxcnn.preprocessing import ColorShift, Preprocessing
 from jaxcnn.randomness import Purpose, device_key, example_keys
 from jaxcnn.training.devices import ParallelConfig, make_layout
-from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
+from jaxcnn.training.optimizers import OptimizerConfig, averaging, make_optimizer
 from jaxcnn.training.processes import joined
 from jaxcnn.training.steps import create_state, make_train_step
 
@@ -101,7 +101,7 @@ def start(layout, network, *, seed=0, **other_fields):
             seed=seed,
             steps_per_epoch=10,
             log_every=5,
-            ema=0.9,
+            average=averaging(OptimizerConfig(ema=0.9), steps_per_epoch=10),
             axis_name=layout.axis_name,
         ),
         donate=(0,),

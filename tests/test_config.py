@@ -11,7 +11,7 @@ from experiments.config import FREE_ON_RESUME, Experiment
 from experiments.run import Recipe
 from experiments.workdir import changes
 from jaxcnn.errors import UserError
-from jaxcnn.training.loop import TrainConfig
+from jaxcnn.training.train_config import TrainConfig
 
 RECIPES = [
     module.RECIPE

@@ -16,8 +16,8 @@ from jaxcnn.data.sources import open_source
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.progress import Progress
 from jaxcnn.training.devices import ParallelConfig, make_layout
+from jaxcnn.training.evaluation import evaluate
 from jaxcnn.training.interruption import StopRequest
-from jaxcnn.training.loop import evaluate
 from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
 from jaxcnn.training.steps import create_state, make_eval_step
 

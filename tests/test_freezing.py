@@ -14,7 +14,7 @@ from jaxcnn.losses import cross_entropy
 from jaxcnn.models.layers import BatchNorm
 from jaxcnn.training.devices import JitLayout, PmapLayout
 from jaxcnn.training.layer_patterns import chosen
-from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
+from jaxcnn.training.optimizers import OptimizerConfig, averaging, make_optimizer
 from jaxcnn.training.steps import create_state, make_train_step
 
 DEVICES = tuple(jax.devices())
@@ -91,7 +91,7 @@ def train(config, layout, *, steps=4, **fields):
             seed=0,
             steps_per_epoch=4,
             log_every=2,
-            ema=config.ema,
+            average=averaging(config, steps_per_epoch=4),
             freeze=config.freeze,
             axis_name=layout.axis_name,
         )

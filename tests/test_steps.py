@@ -111,7 +111,7 @@ def test_a_reduction_on_a_plateau_scales_the_rate():
 
 
 def test_the_moving_average_of_the_parameters():
-    state, step = start(averaged=True, ema=0.9)
+    state, step = start(averaged=True, average=lambda step: 1 - 0.9)
     after, _ = jax.jit(step)(state, batch())
     expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, state.ema, after.params)
     chex.assert_trees_all_close(after.ema, expected, atol=1e-7)

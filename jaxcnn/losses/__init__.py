@@ -5,6 +5,7 @@ from jaxcnn.losses.classification import (
     cross_entropy_of_log_probabilities,
     cross_entropy_of_probabilities,
     maximum_a_posteriori,
+    smoothed,
 )
 from jaxcnn.losses.perceptual import (
     Perception,
@@ -27,5 +28,6 @@ __all__ = [
     "gram_matrix",
     "maximum_a_posteriori",
     "range_penalty",
+    "smoothed",
     "style_loss",
 ]

@@ -53,6 +53,22 @@ def maximum_a_posteriori(scores: jax.Array, labels: jax.Array, j: float = 0.1) -
     return jnp.logaddexp(rubbish, logsumexp(scores, axis=-1)) - _of_labels(scores, labels)
 
 
+def smoothed(labels: jax.Array, classes: int, share: float) -> jax.Array:
+    """Labels with a share of each spread evenly over all classes, its own included.
+
+    Args:
+      labels: whole numbers, shape (n,), or distributions, shape (n, classes).
+      classes: how many classes there are.
+      share: what is spread, from 0 to 1: 0.1 of Szegedy et al. (2015, section 7).
+
+    Returns:
+      Distributions, shape (n, classes).
+    """
+    if jnp.ndim(labels) == 1:
+        labels = jax.nn.one_hot(labels, classes)
+    return (1 - share) * labels + share / classes
+
+
 def _of_labels(values: jax.Array, labels: jax.Array) -> jax.Array:
     """The value of each example's label, or the mean of its values under its distribution."""
     if jnp.ndim(labels) == 1:

@@ -150,19 +150,24 @@ class Checkpoints:
         """The steps that have a checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
+    def save(
+        self, step: int, state: Any, meta: Mapping[str, Any], *, replace: bool = False
+    ) -> None:
         """Writes a checkpoint in the background; returns once ``state`` is copied off the devices.
 
         Args:
-          step: its name; a step that has one already is left as it is.
+          step: its name.
           state: global arrays on the mesh.
           meta: JSON-able; ``format_version`` is added.
+          replace: what becomes of a step that has one already: it is left as it is, or replaced.
 
         Raises:
           UserError: it, or the one before it, could not be written.
         """
         if step in self._manager.all_steps():
-            return
+            if not replace:
+                return
+            self._manager.delete(step)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             meta=ocp.args.JsonSave({"format_version": FORMAT_VERSION, **meta}),

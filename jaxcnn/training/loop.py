@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -19,95 +19,9 @@ from jaxcnn.training.metrics import ClassSums, means
 from jaxcnn.training.records import Records
 from jaxcnn.training.schedules import ScheduleConfig, observe, reduce_on_plateau
 from jaxcnn.training.steps import TrainState
+from jaxcnn.training.train_config import TrainConfig, epochs_after
 
 HostBatches = Callable[[int, int], AbstractContextManager[Iterator[Mapping[str, np.ndarray]]]]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """How long training lasts, and how often it speaks.
-
-    Attributes:
-      epochs: passes over the training split; an epoch is floor(N / batch_size) steps.
-      steps: updates to make, in place of `epochs`; the last epoch may then be a part of one, after
-        which there is an evaluation and a checkpoint as after a whole one. None: whole epochs.
-      batch_size: examples in a step, over all devices and processes together.
-      loss: 'cross_entropy', or 'map', the maximum a posteriori criterion of LeNet-5's distances
-        (LeCun et al. 1998, equation 9); the evaluation's loss is the same.
-      label_smoothing: share of each training target that is spread evenly over all classes; the
-        evaluation's targets are left as they are.
-      auxiliary_weight: what the loss of each auxiliary classifier counts beside the network's own,
-        where it has any (GoogLeNet's two, 0.3 in the paper); 0 trains without them.
-      exact_statistics: training batches, those that would come next, over which BatchNorm's means
-        and variances are computed anew after the last step, in place of the moving averages (He et
-        al. 2015, of the released models); 0 keeps those.
-      log_every: steps between two lines of training metrics.
-      divergence: a training loss above this is reported with the norms of the parameters; one that
-        is not a number ends the run.
-    """
-
-    epochs: int = 30
-    steps: int | None = None
-    batch_size: int = 128
-    loss: Literal["cross_entropy", "map"] = "cross_entropy"
-    label_smoothing: float = 0.0
-    auxiliary_weight: float = 0.3
-    exact_statistics: int = 0
-    log_every: int = 50
-    divergence: float = 1000.0
-
-    def check(self) -> None:
-        """Raises a UserError for values that cannot work."""
-        for name in ("epochs", "batch_size", "log_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"train.{name}={getattr(self, name)} must be 1 or more.")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"train.steps={self.steps} must be 1 or more, or none.")
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(
-                f"train.label_smoothing={self.label_smoothing} must be at least 0 and below 1."
-            )
-        for name in ("auxiliary_weight", "exact_statistics"):
-            if getattr(self, name) < 0:
-                raise UserError(f"train.{name}={getattr(self, name)} is negative; give 0 or more.")
-
-    def last_step(self, steps_per_epoch: int) -> int:
-        """The updates of the whole training."""
-        return self.epochs * steps_per_epoch if self.steps is None else self.steps
-
-
-def evaluate(
-    state: TrainState,
-    eval_step: Callable[[Any, ClassSums, Any], ClassSums],
-    batches: AbstractContextManager[Iterator[Mapping[str, np.ndarray]]],
-    *,
-    layout: Layout,
-    num_classes: int,
-    stop: StopRequest,
-    progress: Progress,
-) -> ClassSums:
-    """The sums over an evaluation split, on the host.
-
-    Args:
-      state: whose variables are evaluated (the averaged ones where there are any).
-      eval_step: the compiled step.
-      batches: the split's padded batches, this process's slices.
-      layout: the devices.
-      num_classes: the classes that are counted.
-      stop: asked before each batch.
-      progress: the bar.
-
-    Raises:
-      Interrupted: the run was asked to stop; nothing of the evaluation is kept.
-    """
-    sums = layout.replicate(ClassSums.zeros(num_classes))
-    with batches as iterator:
-        for batch in iterator:
-            if stop.reached():
-                raise Interrupted(int(layout.fetch(state.step)))
-            sums = eval_step(state.variables(), sums, layout.place(batch))
-            progress.advance(len(batch["label"]) * layout.share[1])
-    return layout.fetch(sums)
 
 
 @dataclasses.dataclass
@@ -122,6 +36,9 @@ class Trainer:
       steps_per_epoch: steps in an epoch.
       config: how long, and how often to record.
       schedule: what the monitors do with the evaluation's metric.
+      penalty: the L2 penalty of a state, where the monitors count it.
+      finalize: what becomes of the last state before it is evaluated; None for nothing. Done
+        again, it gives the same.
       checkpoint_every: steps between two checkpoints within an epoch; None for none.
       newest: the folder of the newest checkpoints.
       best: the folder of the best one by the monitored metric.
@@ -138,6 +55,8 @@ class Trainer:
     steps_per_epoch: int
     config: TrainConfig
     schedule: ScheduleConfig
+    penalty: Callable[[TrainState], jax.Array]
+    finalize: Callable[[TrainState], TrainState] | None
     checkpoint_every: int | None
     newest: Checkpoints
     best: Checkpoints
@@ -159,15 +78,21 @@ class Trainer:
         """
         step = int(self.layout.fetch(state.step))
         self._recorded = (step, time.monotonic())
-        last = self.config.epochs * self.steps_per_epoch
+        last = self.config.last_step(self.steps_per_epoch)
+        if step < last and self._evaluated(state) * self.steps_per_epoch > step:
+            # It had ended within this epoch and is forced to go on: the epoch's end is to come.
+            begun = self.layout.replicate(np.int32(step // self.steps_per_epoch))
+            state = dataclasses.replace(state, evaluated=begun)
         evaluation: ClassSums | None = None
         with self.batches(step, last) as batches:
             while True:
-                if step and step % self.steps_per_epoch == 0:
-                    state, finished = self._finish_epoch(state, step)
+                if step and (step % self.steps_per_epoch == 0 or step == last):
+                    state, finished = self._finish_epoch(state, step, is_last=step == last)
                     evaluation = finished or evaluation
                     self._recorded = (step, time.monotonic())  # evaluating is not training
                     if self._exhausted(state):
+                        if self.finalize is not None and step != last:
+                            evaluation = None  # it was not known to be the last
                         break
                 if step >= last:  # beyond it, where a run is forced to fewer epochs
                     break
@@ -176,33 +101,59 @@ class Trainer:
                 state, metrics = self.train_step(state, self.layout.place(next(batches)))
                 step += 1
                 self.progress.advance(self.config.batch_size)
-                epoch_ends = step % self.steps_per_epoch == 0
-                if step % self.config.log_every == 0 or epoch_ends:
+                ends = step % self.steps_per_epoch == 0 or step == last
+                if step % self.config.log_every == 0 or ends:
                     self._record(state, step, metrics)
-                if self.checkpoint_every and step % self.checkpoint_every == 0 and not epoch_ends:
+                if self.checkpoint_every and step % self.checkpoint_every == 0 and not ends:
                     self.newest.save(step, self.layout.to_mesh(state), self.meta)
         self.newest.wait()
         self.best.wait()
-        # A run killed after its last checkpoint has its evaluation in the records only.
-        return state, evaluation or self.evaluate(state)
+        if evaluation is None:
+            # Killed after its last checkpoint, or not known to be the last before its evaluation.
+            state, evaluation = self._finish(state, step)
+        return state, evaluation
 
-    def _finish_epoch(self, state: TrainState, step: int) -> tuple[TrainState, ClassSums | None]:
+    def _finish(self, state: TrainState, step: int) -> tuple[TrainState, ClassSums]:
+        """Evaluates a last state that is saved already, and what `finalize` makes of it."""
+        if self.finalize is None:
+            return state, self.evaluate(state)
+        state = self.finalize(state)
+        evaluation = self.evaluate(state)
+        meta = {**self.meta, "evaluation": means(evaluation.total)}
+        self.newest.save(step, self.layout.to_mesh(state), meta, replace=True)
+        self.newest.wait()
+        return state, evaluation
+
+    def _evaluated(self, state: TrainState) -> int:
+        """How many epochs' evaluations are part of a state, that of a part of one included."""
+        return int(self.layout.fetch(state.evaluated))
+
+    def _finish_epoch(
+        self, state: TrainState, step: int, *, is_last: bool
+    ) -> tuple[TrainState, ClassSums | None]:
         """Evaluates and saves, unless the state says that this was done before it was restored."""
-        epoch = step // self.steps_per_epoch
-        if int(self.layout.fetch(state.evaluated)) == epoch:
+        epoch = epochs_after(step, self.steps_per_epoch)
+        begun = math.ceil(epoch)
+        if self._evaluated(state) == begun:
             return state, None
         trained = means(self.layout.fetch(state.epoch))
         self.records.metrics("epoch", step, epoch, {k: trained[k] for k in ("loss", "accuracy")})
         counted = int(self.layout.fetch(state.epoch.count))
-        if skipped := self.steps_per_epoch * self.config.batch_size - counted:
-            self.progress.note(f"epoch {epoch}: {skipped} training images could not be read")
+        steps = step - (begun - 1) * self.steps_per_epoch
+        if skipped := steps * self.config.batch_size - counted:
+            self.progress.note(f"epoch {round(epoch, 2)}: {skipped} training images could not be read")
         try:
+            if is_last and self.finalize is not None:
+                state = self.finalize(state)
             evaluation = self.evaluate(state)
         except Interrupted:
             self._interrupt(state, step)
         metrics = means(evaluation.total)
+        if self.schedule.monitor == "objective":
+            metrics["objective"] = metrics["loss"] + float(self.layout.fetch(self.penalty(state)))
         self.records.metrics("eval", step, epoch, metrics)
-        watched = metrics["loss"] if self.schedule.monitor == "loss" else 1 - metrics["accuracy"]
+        monitor = self.schedule.monitor
+        watched = 1 - metrics["accuracy"] if monitor == "error" else metrics[monitor]
 
         plateau, stopping = self.layout.fetch((state.plateau, state.stopping))
         if self.schedule.kind == "plateau":
@@ -210,20 +161,22 @@ class Trainer:
         stopping = observe(stopping, watched)
         state = dataclasses.replace(
             state,
-            evaluated=self.layout.replicate(np.int32(epoch)),
+            evaluated=self.layout.replicate(np.int32(begun)),
             plateau=self.layout.replicate(plateau),
             stopping=self.layout.replicate(stopping),
         )
         self.progress.note(
-            f"epoch {epoch}: training loss {trained['loss']:.4f}, evaluation loss "
+            f"epoch {round(epoch, 2)}: training loss {trained['loss']:.4f}, evaluation loss "
             f"{metrics['loss']:.4f}, top-1 accuracy {metrics['accuracy']:.2%}"
         )
         saved = self.layout.to_mesh(state)
+        meta = {**self.meta, "evaluation": metrics}
         if stopping.stale == 0:
-            self.best.save(step, saved, {**self.meta, "evaluation": metrics})
+            self.best.save(step, saved, meta)
             # The newest state says that the best one is there: it must be, whenever a run dies.
             self.best.wait()
-        self.newest.save(step, saved, {**self.meta, "evaluation": metrics})
+        # One of this step is of a run that was asked to stop before it was evaluated.
+        self.newest.save(step, saved, meta, replace=True)
         return state, evaluation
 
     def _exhausted(self, state: TrainState) -> bool:

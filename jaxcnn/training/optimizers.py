@@ -6,7 +6,7 @@ training's state.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -20,6 +20,7 @@ from jaxcnn.training.layer_patterns import (
     chosen,
     chosen_leaves,
 )
+from jaxcnn.training.transformations import limit_filters, scale_by_adam_hat, scale_by_given_rate
 
 _NORM_PARAMETERS = ("scale", "bias")
 
@@ -151,31 +152,46 @@ class OptimizerConfig:
         return found
 
 
-def decay_mask(rule: str, params: Any) -> Any:
-    """A tree of bools like ``params``: which of them the named rule lets decay."""
+def decay_mask(rule: str, params: Any, layers: str = ".*") -> Any:
+    """A tree of bools like ``params``: which of them, in ``layers``, the named rule lets decay."""
     decays = DECAY_RULES[rule]
-    return jax.tree_util.tree_map_with_path(lambda path, _: decays(path[-1].key), params)
+
+    def of(keys: Any, _: Any) -> bool:
+        return decays(keys[-1].key) and chosen(layers, [key.key for key in keys[:-1]])
+
+    return jax.tree_util.tree_map_with_path(of, params)
 
 
-def _scale_by_given_rate(multiples: Mapping[str, float]) -> optax.GradientTransformationExtraArgs:
-    """Multiplies the updates by the ``learning_rate`` given to ``update``, or a layer's multiple.
+def l2_penalty(config: OptimizerConfig, params: Any) -> jax.Array:
+    """What weight decay adds to the loss: half the factor times the sum of squares of what decays.
 
-    ``multiples`` are by pattern, of which the first that chooses a layer holds.
+    Frozen layers do not decay.
     """
+    decays = decay_mask(config.decay, params, config.decay_layers)
+    frozen = chosen_leaves(config.freeze, params)
+    squares = jax.tree.map(
+        lambda p, counts, stays: jnp.sum(jnp.square(p)) if counts and not stays else 0.0,
+        params,
+        decays,
+        frozen,
+    )
+    return jnp.asarray(0.5 * config.weight_decay * sum(jax.tree.leaves(squares)))
 
-    def update(
-        updates: Any, state: Any, params: Any = None, *, learning_rate: Any, **_: Any
-    ) -> Any:
-        del params
 
-        def scale(keys: Any, u: jax.Array) -> jax.Array:
-            path = [key.key for key in keys[:-1]]
-            own = (multiple for pattern, multiple in multiples.items() if chosen(pattern, path))
-            return jnp.asarray(next(own, 1.0) * learning_rate, u.dtype) * u
+def averaging(
+    config: OptimizerConfig, steps_per_epoch: int
+) -> Callable[[jax.Array], jax.Array | float] | None:
+    """The weight of the parameters after an update in their average, a function of the step.
 
-        return jax.tree_util.tree_map_with_path(scale, updates), state
-
-    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+    ``ema`` gives it a constant. ``polyak`` gives 1 until its epoch and 1 / n to the n-th state
+    after it, by which each of them has the same weight. None where there is no average.
+    """
+    if (decay := config.ema) is not None:
+        return lambda step: 1 - decay
+    if config.polyak is None:
+        return None
+    start = config.polyak * steps_per_epoch
+    return lambda step: 1 / jnp.maximum(step + 1 - start, 1)
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtraArgs:
@@ -186,18 +202,21 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtra
     decay: optax.GradientTransformation = optax.identity()
     if config.weight_decay:
         decay = optax.add_decayed_weights(
-            config.weight_decay, mask=lambda params: decay_mask(config.decay, params)
+            config.weight_decay,
+            mask=lambda params: decay_mask(config.decay, params, config.decay_layers),
         )
-    moments = optax.scale_by_adam(config.b1, config.b2, config.epsilon)
+    scale_by_adam = scale_by_adam_hat if config.epsilon_hat else optax.scale_by_adam
+    moments = scale_by_adam(config.b1, config.b2, config.epsilon)
     velocity = optax.trace(config.momentum)
-    rate = _scale_by_given_rate(config.multiples())
+    rate = scale_by_given_rate(config.multiples())
     forms = {
         "momentum": (decay, velocity, rate),
         "paper_momentum": (decay, rate, velocity),
         "adam": (decay, moments, rate),
         "adamw": (moments, decay, rate),
     }
-    chain = optax.chain(*forms[config.name], optax.scale(-1.0))
+    limit = () if config.filter_rms is None else (limit_filters(config.filter_rms),)
+    chain = optax.chain(*forms[config.name], optax.scale(-1.0), *limit)
     if config.freeze is None:
         return chain
 

@@ -118,27 +118,36 @@ def make_schedule(
 
     Args:
       config: which form.
-      peak: the initial rate, reached at the end of the warm-up.
+      peak: the initial rate, reached at the end of the warm-up; a table has its own.
       steps_per_epoch: steps in an epoch.
       total_steps: steps of the whole training, warm-up included.
     """
     warmup = round(config.warmup_epochs * steps_per_epoch)
     if config.kind == "step":
         every = config.step_epochs * steps_per_epoch
-        boundaries = dict.fromkeys(range(every, total_steps, every), config.factor)
-        main = optax.piecewise_constant_schedule(peak, boundaries)
+        milestones = config.milestones or range(every, total_steps, every)
+        main = optax.piecewise_constant_schedule(peak, dict.fromkeys(milestones, config.factor))
     elif config.kind == "cosine":
         # Counted from the end of the warm-up, as optax joins schedules.
         main = optax.cosine_decay_schedule(peak, max(1, total_steps - warmup))
+    elif config.kind == "table":
+        rates = {round(epoch * steps_per_epoch): r for epoch, r in config.rates().items()}
+        peak = rates[0]
+        main = optax.join_schedules(
+            [optax.constant_schedule(rate) for rate in rates.values()], list(rates)[1:]
+        )
     else:
         main = optax.constant_schedule(peak)
     if not warmup:
         return main
-    rising = optax.linear_schedule(0.0, peak, warmup)
+    if config.warmup_factor is None:
+        before = optax.linear_schedule(0.0, peak, warmup)
+    else:
+        before = optax.constant_schedule(config.warmup_factor * peak)
     if config.kind == "cosine":
-        return optax.join_schedules([rising, main], [warmup])
+        return optax.join_schedules([before, main], [warmup])
     # Steps are counted from the first step of training, warm-up or not.
-    return lambda step: jnp.where(step < warmup, rising(step), main(step))
+    return lambda step: jnp.where(step < warmup, before(step), main(step))
 
 
 @struct.dataclass

@@ -40,7 +40,7 @@ class TrainState:
       params: the network's parameters, float32 (float64 for a float64 network).
       batch_stats: BatchNorm's running means and variances; empty without BatchNorm.
       opt_state: optax's state.
-      ema: the moving average of the parameters; None where not asked for.
+      ema: the average of the parameters, a moving one or Polyak's; None where not asked for.
       window: training metrics since the last record.
       epoch: training metrics since the start of the epoch.
       evaluated: int32, epochs whose evaluation is part of this state.
@@ -80,7 +80,7 @@ def create_state(
       optimizer: its optax chain.
       images: prepared images ``(n, h, w, c)``, for their shape alone.
       seed: the run's seed.
-      averaged: keep a moving average of the parameters.
+      averaged: keep an average of the parameters.
     """
     variables = model.init(device_key(seed, Purpose.INITIALIZATION), images, train=False)
     params = variables["params"]
@@ -115,7 +115,7 @@ def make_train_step(
     log_every: int,
     loss: Loss = cross_entropy,
     plateau_factor: float = 1.0,
-    ema: float | None = None,
+    average: Callable[[jax.Array], jax.Array | float] | None = None,
     auxiliary_weight: float = 0.3,
     freeze: str | None = None,
     axis_name: str | None = None,
@@ -136,7 +136,8 @@ def make_train_step(
       log_every: when, besides, the window's metrics start again from nothing.
       loss: of each example; the accuracies in the state are by the batch's own labels.
       plateau_factor: what each reduction on a plateau multiplies the rate by.
-      ema: decay of the parameters' moving average, where the state holds one.
+      average: the weight of the new parameters in the average that the state then holds, a
+        function of the step; None for no average.
       auxiliary_weight: of each auxiliary classifier's loss in the whole.
       freeze: the optimizer's pattern of layers that stay as they are.
       axis_name: the axis of pmap; None under jit.
@@ -196,16 +197,17 @@ def make_train_step(
                 lambda b, s: jnp.where(start, 0, b).astype(b.dtype) + s, before, sums
             )
 
-        average = None
-        if ema is not None:
-            average = kept(state.ema, optax.incremental_update(params, state.ema, 1 - ema))
+        averaged = None
+        if average is not None:
+            weight = average(state.step)
+            averaged = kept(state.ema, optax.incremental_update(params, state.ema, weight))
         state = dataclasses.replace(
             state,
             step=state.step + 1,
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
-            ema=average,
+            ema=averaged,
             window=add(state.window, window_starts),
             epoch=add(state.epoch, epoch_starts),
         )

@@ -1,0 +1,63 @@
+"""Transformations of gradients, in optax's form, that optax has not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcnn.training.layer_patterns import chosen
+
+
+def scale_by_given_rate(multiples: Mapping[str, float]) -> optax.GradientTransformationExtraArgs:
+    """Multiplies the updates by the ``learning_rate`` given to ``update``, or a layer's multiple.
+
+    ``multiples`` are by pattern, of which the first that chooses a layer holds.
+    """
+
+    def update(
+        updates: Any, state: Any, params: Any = None, *, learning_rate: Any, **_: Any
+    ) -> Any:
+        del params
+
+        def scale(keys: Any, u: jax.Array) -> jax.Array:
+            path = [key.key for key in keys[:-1]]
+            own = (multiple for pattern, multiple in multiples.items() if chosen(pattern, path))
+            return jnp.asarray(next(own, 1.0) * learning_rate, u.dtype) * u
+
+        return jax.tree_util.tree_map_with_path(scale, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+
+
+def scale_by_adam_hat(b1: float, b2: float, epsilon: float) -> optax.GradientTransformation:
+    """Adam whose epsilon is added to the uncorrected root, in optax's state.
+
+    ``m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + e)`` with ``e = epsilon / sqrt(1 - b2^t)`` is
+    ``m sqrt(1 - b2^t) / (1 - b1^t) / (sqrt(v) + epsilon)``.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        correction = jnp.sqrt(1 - b2 ** jnp.asarray(state.count + 1, jnp.result_type(float)))
+        return optax.scale_by_adam(b1, b2, epsilon / correction).update(updates, state, params)
+
+    return optax.GradientTransformation(optax.scale_by_adam(b1, b2).init, update)
+
+
+def limit_filters(rms: float) -> optax.GradientTransformation:
+    """Makes of the updates those after which no filter of a convolution has a larger RMS.
+
+    A filter is all that one output channel is computed with, biases apart.
+    """
+
+    def limited(keys: Any, update: jax.Array, before: jax.Array) -> jax.Array:
+        if keys[-1].key != "kernel" or before.ndim != 4:
+            return update
+        after = before + update
+        size = jnp.sqrt(jnp.mean(jnp.square(after), axis=(0, 1, 2)))
+        return jnp.where(size > rms, after * (rms / size) - before, update)
+
+    return optax.stateless(
+        lambda updates, params: jax.tree_util.tree_map_with_path(limited, updates, params)
+    )
