@@ -1,14 +1,24 @@
 """From the configuration to the network."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcnn import models
 from jaxcnn.errors import UserError
 from jaxcnn.training.layer_patterns import check_expression
+
+# The slope is that of the sources' VGG, the only network with a leaky ReLU.
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": nn.relu,
+    "tanh": nn.tanh,
+    "leaky_relu": functools.partial(nn.leaky_relu, negative_slope=0.2),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +32,13 @@ class ModelConfig:
       hidden: widths of the hidden fully connected layers.
       pooled_size: side of the map that the fully connected layers see.
       dropout: probability of dropping a hidden unit of the fully connected layers.
+      activation: the non-linearity of AlexNet or VGG; 'leaky_relu' has a slope of 0.2 below zero.
+      lrn: local response normalisation in AlexNet, VGG or GoogLeNet.
+      norm_place: AlexNet's normalisation before its pools, as in the paper, or after them.
+      pool_window: side of AlexNet's pools, two apart: 3 overlap, 2 lie side by side.
+      groups: AlexNet's towers: 2, as in the paper, or 1.
+      shortcut: a residual network's option where a block changes the map: 'A', 'B' or 'C'.
+      auxiliary: GoogLeNet's two auxiliary classifiers.
       initialization: 'glorot', 'he', 'he_fan_out' (with normal linear weights of std 0.01), or a
         paper's own: 'lenet', 'alexnet', 'zfnet', 'vgg' (normal, variance 0.01), 'googlenet'.
       dtype: type of the computation; the parameters stay float32.
@@ -40,6 +57,13 @@ class ModelConfig:
     hidden: tuple[int, ...] | None = None
     pooled_size: int | None = None
     dropout: float | None = None
+    activation: Literal["relu", "tanh", "leaky_relu"] | None = None
+    lrn: bool | None = None
+    norm_place: Literal["before_pool", "after_pool"] | None = None
+    pool_window: Literal[2, 3] | None = None
+    groups: Literal[1, 2] | None = None
+    shortcut: Literal["A", "B", "C"] | None = None
+    auxiliary: bool | None = None
     initialization: str | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     weights: str | None = None
@@ -76,14 +100,29 @@ def number_of_classes(config: ModelConfig, num_classes: int) -> int:
     return config.num_classes or num_classes
 
 
+_OPTIONAL = (
+    "width",
+    "hidden",
+    "pooled_size",
+    "dropout",
+    "activation",
+    "lrn",
+    "norm_place",
+    "pool_window",
+    "groups",
+    "shortcut",
+    "auxiliary",
+    "initialization",
+)
+
+
 def given_fields(config: ModelConfig) -> dict[str, Any]:
     """The fields of the network that the configuration sets, but for its classes."""
-    optional = ("width", "hidden", "pooled_size", "dropout", "initialization")
-    given = {name: getattr(config, name) for name in optional}
-    return {
-        "dtype": jnp.dtype(config.dtype),
-        **{name: value for name, value in given.items() if value is not None},
-    }
+    given = {name: getattr(config, name) for name in _OPTIONAL}
+    fields = {name: value for name, value in given.items() if value is not None}
+    if config.activation is not None:
+        fields["activation"] = ACTIVATIONS[config.activation]
+    return {"dtype": jnp.dtype(config.dtype), **fields}
 
 
 def make_model(config: ModelConfig, *, num_classes: int) -> nn.Module:
@@ -96,7 +135,7 @@ def make_model(config: ModelConfig, *, num_classes: int) -> nn.Module:
     classes, given = number_of_classes(config, num_classes), given_fields(config)
     model = models.create_model(config.name, num_classes=classes)
     # A preset may have set them for its own network, so all are named at once.
-    missing = [name for name in given if not hasattr(model, name)]
+    missing = [name for name, value in given.items() if not _has(model, name, value)]
     if missing:
         unset = " ".join(f"--config.model.{name}=None" for name in missing)
         raise UserError(
@@ -104,3 +143,10 @@ def make_model(config: ModelConfig, *, num_classes: int) -> nn.Module:
             f"command sets; give {unset}."
         )
     return models.create_model(config.name, num_classes=classes, **given)
+
+
+def _has(model: nn.Module, name: str, value: Any) -> bool:
+    """Whether a network has a field, and not another of the same name, as VGG's ``groups`` are."""
+    if not hasattr(model, name):
+        return False
+    return isinstance(value, tuple) or not isinstance(getattr(model, name), tuple)

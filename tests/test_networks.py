@@ -314,7 +314,7 @@ def test_layers_have_the_papers_names_in_their_order(name, layers):
 
 
 def test_caffenet_pools_before_it_normalises():
-    names = models.feature_names(narrow("alexnet", lrn="after_pool"))
+    names = models.feature_names(narrow("alexnet", norm_place="after_pool"))
     assert names.index("relu1") < names.index("pool1") < names.index("norm1")
 
 

@@ -40,11 +40,13 @@ class AlexNet(nn.Module):
       groups: of the second, fourth and fifth convolution: 2, or 1 for one tower.
       padding: pixels on every side of the image: 2 makes maps of 55 x 55 of 224 pixels, 0 of 227.
         ``'SAME'`` is TensorFlow's, one more at the bottom and right: 56 x 56 of 224.
-      lrn: local response normalisation after the first two convolutions: ``'before_pool'``, the
-        paper's order, ``'after_pool'``, CaffeNet's, or None.
+      activation: follows every layer but the last.
+      pool_window: height and width of a pool's window, of which the next begins two positions on:
+        3, overlapping (section 3.4), or 2, side by side.
+      lrn: local response normalisation of the first two convolutions.
       norm: makes another normalisation, such as ``BatchNorm``.
-      norm_place: ``'before_pool'``, after every convolution's activation, or ``'after_pool'``,
-        after every pool.
+      norm_place: of either: ``'before_pool'``, after the convolutions' activation, the paper's
+        order, or ``'after_pool'``, CaffeNet's, where there is a pool.
       hidden: widths of the hidden fully connected layers.
       pooled_size: height and width of the map that the first fully connected layer sees: 6 is what
         the pools leave of 224. Maps of another size are averaged to it. None: as they are.
@@ -60,7 +62,9 @@ class AlexNet(nn.Module):
     width: int | None = None
     groups: int = 2
     padding: int | Literal["SAME"] = 2
-    lrn: Literal["before_pool", "after_pool"] | None = "before_pool"
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    pool_window: Literal[2, 3] = 3
+    lrn: bool = True
     norm: Callable[..., nn.Module] | None = None
     norm_place: Literal["before_pool", "after_pool"] = "before_pool"
     hidden: tuple[int, ...] = (4096, 4096)
@@ -85,8 +89,8 @@ class AlexNet(nn.Module):
           Logits, shape (batch, num_classes), or if ``dense`` a map of them.
 
         Raises:
-          UserError: the images are too small, ``initialization`` is no known name, or ``dense`` is
-            asked for without a ``pooled_size``.
+          UserError: the images are too small, ``initialization`` is no known name, the groups
+            cannot share the channels, or ``dense`` is asked for without a ``pooled_size``.
         """
         if dense and self.pooled_size is None:
             raise UserError("dense=True needs to know the size of fc6's window: set pooled_size")
@@ -99,9 +103,11 @@ class AlexNet(nn.Module):
         )
 
         def normalize(x: jax.Array, i: int, place: str) -> jax.Array:
-            if self.lrn == place and i <= 2:
+            if place != self.norm_place:
+                return x
+            if self.lrn and i <= 2:
                 x = LocalResponseNorm(name=f"norm{i}")(x)
-            if self.norm is not None and self.norm_place == place:
+            if self.norm is not None:
                 x = self.norm(
                     use_running_average=not train,
                     axis_name=self.axis_name,
@@ -112,9 +118,11 @@ class AlexNet(nn.Module):
             return x
 
         x = images
-        for i, (features, size) in enumerate(zip(self.widths, (11, 5, 3, 3, 3), strict=True), 1):
+        for i, (features, size) in enumerate(
+            zip(self._channels(), (11, 5, 3, 3, 3), strict=True), 1
+        ):
             x = convolution(
-                features * (self.width or self.widths[0]) // self.widths[0],
+                features,
                 (size, size),
                 strides=4 if i == 1 else 1,
                 padding=self.padding if i == 1 else size // 2,
@@ -122,10 +130,10 @@ class AlexNet(nn.Module):
                 bias_init=init.positive if i in HALVED else nn.initializers.zeros,
                 name=f"conv{i}",
             )(x)
-            x = Activation(nn.relu, name=f"relu{i}")(x)
+            x = Activation(self.activation, name=f"relu{i}")(x)
             x = normalize(x, i, "before_pool")
             if i in POOLED:
-                x = MaxPool(3, 2, name=f"pool{i}")(x)
+                x = MaxPool(self.pool_window, 2, name=f"pool{i}")(x)
                 x = normalize(x, i, "after_pool")
 
         if not dense:
@@ -141,22 +149,34 @@ class AlexNet(nn.Module):
             init=init,
             dropout=self.dropout,
             drop_inputs=self.drop_inputs,
+            activation=self.activation,
             train=train,
             dtype=self.dtype,
             axis_name=self.axis_name,
         )
 
+    def _channels(self) -> tuple[int, ...]:
+        """The channels of the convolutions, which the groups must be able to share."""
+        width = self.width or self.widths[0]
+        channels = tuple(of_five * width // self.widths[0] for of_five in self.widths)
+        if any(count % self.groups for count in channels):
+            raise UserError(
+                f"{self.groups} groups cannot share channels of {', '.join(map(str, channels))}, "
+                f"which a width of {width} makes; give a multiple of {3 * self.groups}, or groups=1"
+            )
+        return channels
+
     def _least(self, dense: bool) -> int:
         """The smallest image, of which the last pool leaves one position, or fc6's window."""
         last = (self.pooled_size or 1) if dense else 1
         for _ in POOLED:
-            last = 2 * last + 1
+            last = 2 * (last - 1) + self.pool_window
         return 4 * (last - 1) + (1 if self.padding == "SAME" else 11 - 2 * self.padding)
 
 
 # The paper's widths in one tower, whose convolutions see all maps, and nothing but ReLU between.
 AlexNetOneTower = functools.partial(
-    AlexNet, groups=1, padding=0, lrn=None, dropout=0.0, initialization="glorot"
+    AlexNet, groups=1, padding=0, lrn=False, dropout=0.0, initialization="glorot"
 )
 # With Keras' BatchNorm in place of local response normalisation, after every convolution's ReLU.
 AlexNetBN = functools.partial(
