@@ -29,6 +29,7 @@ import sys
 from dataclasses import replace
 
 from experiments.config import EvalConfig, Experiment
+from experiments.modern import modern
 from experiments.network import ModelConfig
 from experiments.run import Recipe, main
 from jaxcnn.data.crops import AugmentConfig
@@ -101,6 +102,10 @@ def _presets() -> dict[str, tuple[Experiment, str]]:
     presets["e_bn_digits"] = (
         _of(SHORT_DIGITS, name="vgg19_bn"),
         "E with BatchNorm on the embedded digits, 12 epochs",
+    )
+    presets["modern"] = (
+        modern(_of(PAPER, name="vgg16_bn", initialization="he")),
+        "D with BatchNorm as it would be trained today",
     )
     for preset, name in COLUMNS.items():
         column = preset.upper().replace("_", "-")
