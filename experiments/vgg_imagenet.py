@@ -29,6 +29,7 @@ import sys
 from dataclasses import replace
 
 from experiments.config import EvalConfig, Experiment
+from experiments.modern import modern
 from experiments.network import ModelConfig
 from experiments.run import Recipe, main
 from jaxcnn.data.crops import AugmentConfig
@@ -98,9 +99,9 @@ def _presets() -> dict[str, tuple[Experiment, str]]:
     )
     jittered = replace(at_384, augment=replace(PAPER.augment, scale_min=256, scale_max=512))
     presets = {"digits": (DIGITS, "A on the embedded digits, narrow, minutes on 2 cores")}
-    presets["e_bn_digits"] = (
-        _of(SHORT_DIGITS, name="vgg19_bn"),
-        "E with BatchNorm on the embedded digits, 12 epochs",
+    presets["modern"] = (
+        modern(_of(PAPER, name="vgg16_bn", initialization="he")),
+        "D with BatchNorm as it would be trained today",
     )
     for preset, name in COLUMNS.items():
         column = preset.upper().replace("_", "-")
