@@ -73,5 +73,7 @@ def test_what_cannot_work_is_one_sentence(change, word):
         else value
         for name, value in change.items()
     }
+    changed = dataclasses.replace(digits, **groups)
     with pytest.raises(UserError, match=word):
-        dataclasses.replace(digits, **groups).check()
+        changed.check()
+        changed.check_length(steps_per_epoch=22)

@@ -141,7 +141,9 @@ class Trainer:
         counted = int(self.layout.fetch(state.epoch.count))
         steps = step - (begun - 1) * self.steps_per_epoch
         if skipped := steps * self.config.batch_size - counted:
-            self.progress.note(f"epoch {round(epoch, 2)}: {skipped} training images could not be read")
+            self.progress.note(
+                f"epoch {round(epoch, 2)}: {skipped} training images could not be read"
+            )
         try:
             if is_last and self.finalize is not None:
                 state = self.finalize(state)
