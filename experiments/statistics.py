@@ -34,8 +34,8 @@ def text(statistics: Statistics, *, name: str, image_size: int, scale: int) -> s
         "std, mean of the images'": statistics.image_std,
     }
     lines = [
-        f"{name}: {statistics.images:,} image{'s' * (statistics.images > 1)}, rescaled to a shorter "
-        f"side of {scale}, the centre of {image_size} x {image_size}",
+        f"{name}: {statistics.images:,} image{'s' * (statistics.images > 1)}, rescaled to a "
+        f"shorter side of {scale}, the centre of {image_size} x {image_size}",
         f"{'grey levels of 0 to 255 (of 0 to 1)':<38}" + "".join(f"{n:>20}" for n in names),
     ]
     lines += [
