@@ -8,11 +8,13 @@ from typing import Any
 import jax
 
 from experiments.config import Experiment
+from jaxcnn.colors import ColorShift, Photometric
 from jaxcnn.data.pipeline import EvalBatches, TrainBatches
 from jaxcnn.data.sources import Source, open_source
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
 from jaxcnn.errors import UserError
-from jaxcnn.preprocessing import ColorShift, Preprocessing, preprocess
+from jaxcnn.mixing import Mixing
+from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.randomness import Purpose, device_key, example_keys
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.steps import Augment
@@ -96,7 +98,10 @@ def statistics_of(
     Raises:
       UserError: an image, or what the run began with, cannot be read.
     """
-    if config.data.normalization in (None, "unit", "half") and not config.augment.color_shift:
+    if (
+        config.data.normalization in (None, "unit", "half", "lenet")
+        and not config.augment.color_shift
+    ):
         return None
     goes_on = config.resume == "exact" and not config.restart
     if goes_on and (workdir / STATISTICS).exists():
@@ -107,28 +112,58 @@ def statistics_of(
                 f"{workdir / STATISTICS} cannot be read ({error}); start anew with "
                 "--config.restart=True."
             ) from error
+    mean_image = config.data.normalization == "pixel_mean"
     if (
         source.name.partition(":")[0] == "imagenet2012"
         and (config.data.channels or source.channels) == 3
+        and not mean_image  # which is not among the published numbers
     ):
         return IMAGENET_STATISTICS
-    return compute_statistics(source, config=config.data, augment=config.augment, progress=show)
+    return compute_statistics(
+        source, config=config.data, augment=config.augment, mean_image=mean_image, progress=show
+    )
 
 
 def augment_by(
-    preprocessing: Preprocessing, config: Experiment, statistics: Statistics | None
+    preprocessing: Preprocessing,
+    config: Experiment,
+    statistics: Statistics | None,
+    *,
+    num_classes: int,
+    axis_name: str | None,
 ) -> Augment:
-    """What is left of augmentation for the device, and normalisation."""
-    seed, shift = config.seed, None
-    if statistics is not None and config.augment.color_shift:
-        std = config.augment.color_shift
-        shift = ColorShift(std, statistics.eigenvalues, statistics.eigenvectors)
+    """What is left of augmentation for the device, and normalisation.
+
+    Args:
+      preprocessing: the normalisation.
+      config: the run's configuration.
+      statistics: of the training split, where the configuration asks for any.
+      num_classes: of the labels, which mixed images share.
+      axis_name: the axis of pmap; None under jit.
+    """
+    changes = config.augment
+    shift = photometric = mixing = None
+    if statistics is not None and changes.color_shift:
+        shift = ColorShift(changes.color_shift, statistics.eigenvalues, statistics.eigenvectors)
+    if changes.photometric:
+        photometric = Photometric(changes.photometric)
+    if changes.mixup or changes.cutmix:
+        mixing = Mixing(changes.mixup, changes.cutmix, num_classes, axis_name)
 
     def augment(batch: DeviceBatch, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        keys = example_keys(device_key(seed, Purpose.COLOR_SHIFT, step), batch["index"])
-        images = preprocess(
-            batch["image"], preprocessing=preprocessing, color_shift=shift, keys=keys
-        )
-        return images, batch["label"]
+        images, labels, indices = batch["image"], batch["label"], batch["index"]
+
+        def keys(purpose: Purpose) -> jax.Array:
+            return example_keys(device_key(config.seed, purpose, step), indices)
+
+        if photometric is not None:
+            images = photometric(images, keys(Purpose.PHOTOMETRIC))
+        if shift is not None:
+            images = shift(images, keys(Purpose.COLOR_SHIFT))
+        images = preprocessing(images)
+        if mixing is None:
+            return images, labels
+        key = device_key(config.seed, Purpose.MIXING, step)
+        return mixing(images, labels, weights=batch["weight"], indices=indices, key=key)
 
     return augment

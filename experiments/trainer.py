@@ -53,7 +53,13 @@ def train(
     primary = jax.process_index() == 0
     steps_per_epoch = data.train_batches.steps_per_epoch
     last = config.train.last_step(steps_per_epoch)
-    augment = augment_by(preprocessing, config, statistics)
+    augment = augment_by(
+        preprocessing,
+        config,
+        statistics,
+        num_classes=model.num_classes,
+        axis_name=layout.axis_name,
+    )
     train_step = _train_step(config, model, augment, layout, steps_per_epoch)
     stop = StopRequest()
     evaluate_on = _evaluator(config, model, preprocessing, layout, stop)

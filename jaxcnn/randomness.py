@@ -20,6 +20,8 @@ class Purpose(enum.IntEnum):
     CROP = 3
     COLOR_SHIFT = 4
     BENCHMARK = 5
+    PHOTOMETRIC = 6
+    MIXING = 7
 
 
 def device_key(seed: int, purpose: Purpose, step: int | jax.Array = 0) -> jax.Array:

@@ -18,11 +18,12 @@ import numpy as np
 from command_run import finish, free_port
 
 from jaxcnn import models
+from jaxcnn.colors import ColorShift
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.pipeline import DataConfig, TrainBatches
 from jaxcnn.data.sources import open_source
 from jaxcnn.models.layers import Dropout
-from jaxcnn.preprocessing import ColorShift, Preprocessing
+from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.randomness import Purpose, device_key, example_keys
 from jaxcnn.training.devices import ParallelConfig, make_layout
 from jaxcnn.training.optimizers import OptimizerConfig, averaging, make_optimizer

@@ -1,7 +1,7 @@
+import dataclasses
 import json
 from typing import get_args
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from jaxcnn import preprocessing
 from jaxcnn.data import pipeline
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics
 from jaxcnn.errors import UserError
-from jaxcnn.preprocessing import ColorShift, Preprocessing, preprocess
+from jaxcnn.mean_image import MeanImage
+from jaxcnn.preprocessing import Preprocessing
 
 STATISTICS = Statistics(
     images=3,
@@ -19,15 +20,10 @@ STATISTICS = Statistics(
     covariance=((3600.0, 0.0, 0.0), (0.0, 4900.0, 0.0), (0.0, 0.0, 6400.0)),
 )
 GREY = Statistics(images=3, mean=(50.0,), image_std=(20.0,), covariance=((900.0,),))
-SHIFT = ColorShift(0.1, IMAGENET_STATISTICS.eigenvalues, IMAGENET_STATISTICS.eigenvectors)
 
 
 def images(count=4, channels=3):
     return np.random.default_rng(0).integers(0, 256, (count, 5, 6, channels), np.uint8)
-
-
-def keys(count):
-    return jax.random.split(jax.random.key(0), count)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +31,7 @@ def keys(count):
     [
         ("unit", None, (0, 0, 0), (255, 255, 255)),
         ("half", None, (127.5,) * 3, (127.5,) * 3),
+        ("lenet", None, (20, 20, 20), (200, 200, 200)),
         ("mean", STATISTICS, (100, 120, 140), (1, 1, 1)),
         ("mean_std", STATISTICS, (100, 120, 140), (60, 70, 80)),
         ("mean_image_std", STATISTICS, (100, 120, 140), (30, 40, 50)),
@@ -56,6 +53,8 @@ def test_ranges():
     extremes = jnp.array([0, 255], jnp.uint8).reshape(2, 1, 1, 1)
     assert Preprocessing.named("unit", 1)(extremes).ravel().tolist() == [0, 1]
     assert Preprocessing.named("half", 1)(extremes).ravel().tolist() == [-1, 1]
+    lenet = Preprocessing.named("lenet", 1)(extremes).ravel()
+    np.testing.assert_allclose(lenet, [-0.1, 1.175], rtol=1e-6)
 
 
 def test_the_names_are_those_of_the_configuration():
@@ -84,8 +83,6 @@ def test_images_of_another_type_are_refused(dtype):
     normalize = Preprocessing.named("unit", 3)
     with pytest.raises(TypeError, match="uint8"):
         normalize(images().astype(dtype))
-    with pytest.raises(TypeError, match="uint8"):
-        preprocess(images().astype(np.float32), preprocessing=normalize)
 
 
 def test_channels_and_statistics_must_fit():
@@ -135,52 +132,45 @@ def test_preprocessing_that_makes_no_sense_is_refused(mean, std, order, message)
         Preprocessing(mean, std, order)
 
 
-def test_color_shift_is_alexnets_formula_on_values_from_0_to_1():
-    published_values = np.array([0.2175, 0.0188, 0.0045])
-    vectors = np.array(IMAGENET_STATISTICS.eigenvectors)
-    shifted = np.asarray(SHIFT(jnp.asarray(images()), keys(4)))
-    for image, result, key in zip(images(), shifted, keys(4), strict=True):
-        alphas = 0.1 * np.asarray(jax.random.normal(key, (3,)), np.float64)
-        expected = image / 255 + vectors @ (alphas * published_values)
-        np.testing.assert_allclose(result / 255, expected, atol=2e-6)
+def mean_image(height=5, width=6):
+    values = np.random.default_rng(1).uniform(0, 255, (height, width, 3))
+    return MeanImage.of(values), values
 
 
-def test_color_shift_has_the_size_that_the_docstring_says():
-    count = 4000
-    black = jnp.zeros((count, 1, 1, 3), jnp.uint8)
-    shifts = np.asarray(SHIFT(black, keys(count)))[:, 0, 0]
-    along = shifts @ np.array(IMAGENET_STATISTICS.eigenvectors)
-    expected = 0.1 * 255 * np.array([0.2175, 0.0188, 0.0045])
-    assert expected[0] == pytest.approx(5.5, abs=0.05)
-    np.testing.assert_allclose(along.std(axis=0), expected, rtol=0.05)
-    np.testing.assert_allclose(along.mean(axis=0) / expected, 0, atol=0.06)
-
-
-def test_color_shift_is_one_color_an_image_and_depends_on_its_key_alone():
-    shifts = np.asarray(SHIFT(jnp.asarray(images()), keys(4))) - images()
-    np.testing.assert_allclose(shifts, shifts[:, :1, :1].repeat(5, 1).repeat(6, 2), atol=1e-4)
-    assert len(np.unique(shifts[:, 0, 0, 0])) == 4
-    alone = np.asarray(SHIFT(jnp.asarray(images()[2:3]), keys(4)[2:3]))
-    np.testing.assert_array_equal(alone[0], np.asarray(SHIFT(jnp.asarray(images()), keys(4)))[2])
-
-
-def test_color_shift_of_grey_images_shifts_their_brightness():
-    shift = ColorShift(0.1, GREY.eigenvalues, GREY.eigenvectors)
-    shifts = shift(jnp.zeros((4, 2, 2, 1), jnp.uint8), keys(4))[:, 0, 0, 0]
-    alphas = 0.1 * jax.vmap(lambda key: jax.random.normal(key, (1,)))(keys(4))[:, 0]
-    np.testing.assert_allclose(shifts, alphas * 900 / 255, rtol=1e-6)
-
-
-def test_preprocess_shifts_first_and_compiles():
-    normalize = Preprocessing.named("mean_std", 3, STATISTICS)
-    compiled = jax.jit(
-        lambda images, keys: preprocess(
-            images, preprocessing=normalize, color_shift=SHIFT, keys=keys
-        )
+def test_the_mean_image_is_subtracted_from_images_of_its_size():
+    mean, values = mean_image()
+    normalize = Preprocessing.named(
+        "pixel_mean", 3, dataclasses.replace(STATISTICS, mean_image=mean)
     )
-    expected = normalize(SHIFT(images(), keys(4)))
-    np.testing.assert_allclose(compiled(images(), keys(4)), expected, atol=1e-6)
-    plain = preprocess(images(), preprocessing=normalize)
-    np.testing.assert_array_equal(plain, normalize(images()))
-    with pytest.raises(ValueError, match="a key for each image"):
-        preprocess(images(), preprocessing=normalize, color_shift=SHIFT)
+    expected = images().astype(np.float64) - values
+    np.testing.assert_allclose(normalize(jnp.asarray(images())), expected, atol=2e-5)
+    alone = normalize(jnp.asarray(images()[2]))
+    np.testing.assert_allclose(alone, expected[2], atol=2e-5)
+    with pytest.raises(ValueError, match="needs statistics with a mean image"):
+        Preprocessing.named("pixel_mean", 3, STATISTICS)
+
+
+def test_from_images_of_another_size_the_mean_of_the_channels_is_subtracted():
+    statistics = dataclasses.replace(STATISTICS, mean_image=mean_image(5, 5)[0])
+    swept = Preprocessing.named("pixel_mean", 3, statistics)(jnp.asarray(images()))
+    plain = Preprocessing.named("mean", 3, STATISTICS)(jnp.asarray(images()))
+    np.testing.assert_array_equal(swept, plain)
+
+
+def test_a_mean_image_survives_json_to_the_bit_and_stays_small():
+    statistics = dataclasses.replace(STATISTICS, mean_image=mean_image()[0])
+    normalize = Preprocessing.named("pixel_mean", 3, statistics)
+    again = Preprocessing.from_json(json.loads(json.dumps(normalize.to_json())))
+    assert again == normalize
+    assert hash(again) == hash(normalize)
+    np.testing.assert_array_equal(again.mean_image.array, mean_image()[1].astype(np.float32))
+    assert again != dataclasses.replace(normalize, mean_image=None)
+    assert len(json.dumps(mean_image(224, 224)[0].to_json())) < 0.81e6
+
+
+def test_a_mean_image_that_does_not_fit_is_refused():
+    fields = mean_image()[0].to_json()
+    with pytest.raises(ValueError, match="360 bytes are not"):
+        MeanImage.from_json(fields | {"shape": [5, 7, 3]})
+    with pytest.raises(ValueError, match="a mean image of 3 channels and 1 means"):
+        Preprocessing((0.0,), (1.0,), mean_image=mean_image()[0])

@@ -223,7 +223,7 @@ def test_colours_are_shifted_in_training_alone():
     plain = Preprocessing.named("mean", 3, IMAGENET_STATISTICS)
     images = jnp.full((2, 4, 4, 3), 100, jnp.uint8)
     batch = {"image": images, "index": jnp.arange(2), "label": jnp.array([3, 1])}
-    train = augment_by(plain, config, IMAGENET_STATISTICS)
+    train = augment_by(plain, config, IMAGENET_STATISTICS, num_classes=1000, axis_name=None)
     first, again, later = (train(batch, jnp.int32(step))[0] for step in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     shift = np.asarray(first - plain(images))

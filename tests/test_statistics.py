@@ -1,10 +1,8 @@
 import dataclasses
-import io
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 from sklearn.datasets import load_digits
 
 from jaxcnn.data.crops import AugmentConfig
@@ -15,7 +13,7 @@ from jaxcnn.errors import UserError
 
 
 class Arrays:
-    """The images of an array, ``(count, height, width, channels)``, as PNGs; None is no image."""
+    """The images of an array, ``(count, height, width, channels)``, as PNMs; None is no image."""
 
     name = "arrays"
     class_names = ("only",)
@@ -31,12 +29,12 @@ class Arrays:
         pixels = self.images[index]
         if pixels is None:
             return Example(b"", 0, f"array {index}")
-        stream = io.BytesIO()
-        Image.fromarray(pixels[..., 0] if self.channels == 1 else pixels).save(stream, "PNG")
-        return Example(stream.getvalue(), 0, f"array {index}")
+        height, width, channels = pixels.shape
+        header = f"P{5 if channels == 1 else 6} {width} {height} 255\n"
+        return Example(header.encode() + pixels.tobytes(), 0, f"array {index}")
 
 
-def digits(count=200):
+def digits(count=1797):
     return (load_digits().images[:count, ..., None] * 15.9375).astype(np.uint8)
 
 
@@ -57,7 +55,11 @@ def compute(images, **changes):
     )
 
 
-@pytest.mark.parametrize("images", [digits(), colours()], ids=["digits", "colours"])
+@pytest.mark.parametrize(
+    "images",
+    [digits(), colours(), colours(20_000)],
+    ids=["1,797 digits", "70 in colour", "20,000 in colour"],
+)
 def test_agrees_with_numpy(images):
     statistics = compute(images)
     exact = images.astype(np.float64)
@@ -71,6 +73,11 @@ def test_agrees_with_numpy(images):
     }.items():
         value = np.array(getattr(statistics, name))
         np.testing.assert_allclose(value, expected.reshape(value.shape), rtol=1e-12, err_msg=name)
+    centred = exact.reshape(-1, channels) - exact.mean(axis=(0, 1, 2))
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+    np.testing.assert_allclose(statistics.eigenvalues, values[::-1], rtol=1e-9)
+    along = np.abs(np.sum(statistics.eigenvectors * vectors[:, ::-1], axis=0))
+    np.testing.assert_allclose(along, 1, atol=1e-12)
 
 
 def test_the_two_standard_deviations_differ():
@@ -96,6 +103,33 @@ def test_images_count_as_seen_in_evaluation():
         Arrays(images), config=config, augment=AugmentConfig(), progress=False
     )
     assert seen == compute(np.ascontiguousarray(images[:, :, 6:14]))
+
+
+def test_the_mean_image_is_that_of_each_pixel():
+    images = colours()
+    statistics = compute_statistics(
+        Arrays(images),
+        config=DataConfig(image_size=9, threads=3),
+        augment=AugmentConfig(),
+        mean_image=True,
+        progress=False,
+    )
+    expected = images.astype(np.float64).mean(axis=0).astype(np.float32)
+    np.testing.assert_array_equal(statistics.mean_image.array, expected)
+    assert dataclasses.replace(statistics, mean_image=None) == compute(images)
+    assert Statistics.from_json(json.loads(json.dumps(statistics.to_json()))) == statistics
+
+
+def test_padding_counts_as_seen_in_evaluation():
+    images = colours(4)
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    seen = compute_statistics(
+        Arrays(images),
+        config=DataConfig(image_size=13, padding=2),
+        augment=AugmentConfig(),
+        progress=False,
+    )
+    assert seen == compute(padded)
 
 
 def test_threads_change_no_bit():

@@ -15,6 +15,7 @@ from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.pipeline import DataConfig, EvalBatches, iterate
 from jaxcnn.data.sources import Source
 from jaxcnn.errors import UserError
+from jaxcnn.mean_image import MeanImage
 from jaxcnn.progress import Progress
 
 
@@ -27,12 +28,14 @@ class Statistics:
       mean: of all pixels, and so of the images' means; grey levels.
       image_std: the mean over the images of each one's own standard deviation; grey levels.
       covariance: of all pixels, dividing by their number; grey levels squared.
+      mean_image: the mean of each pixel; None where it was not asked for.
     """
 
     images: int
     mean: tuple[float, ...]
     image_std: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
+    mean_image: MeanImage | None = None
 
     @property
     def std(self) -> tuple[float, ...]:
@@ -60,16 +63,22 @@ class Statistics:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, as plain numbers and lists; `from_json` gives back the same to the bit."""
-        return dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
+        del fields["mean_image"]
+        if self.mean_image is not None:
+            fields["mean_image"] = self.mean_image.to_json()
+        return fields
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Statistics":
         """What `to_json` gave, whether or not it has been through a JSON file."""
+        mean_image = fields.get("mean_image")
         return cls(
             images=fields["images"],
             mean=tuple(fields["mean"]),
             image_std=tuple(fields["image_std"]),
             covariance=tuple(map(tuple, fields["covariance"])),
+            mean_image=None if mean_image is None else MeanImage.from_json(mean_image),
         )
 
 
@@ -101,7 +110,12 @@ standard deviations of 0.28 a channel, and taken for standard deviations themsel
 
 
 def compute_statistics(
-    source: Source, *, config: DataConfig, augment: AugmentConfig, progress: bool = True
+    source: Source,
+    *,
+    config: DataConfig,
+    augment: AugmentConfig,
+    mean_image: bool = False,
+    progress: bool = True,
 ) -> Statistics:
     """Reads every image of a source once.
 
@@ -113,6 +127,7 @@ def compute_statistics(
       config: their size and channels, and how they are read; images that ``on_error='skip'`` skips
         do not count.
       augment: the scale at which images are evaluated.
+      mean_image: whether to compute the mean of each pixel too.
       progress: whether to show a bar.
 
     Raises:
@@ -124,6 +139,7 @@ def compute_statistics(
     images, image_std = 0, np.zeros(channels)
     # Python's integers, of which none is too large.
     total, products = np.zeros(channels, object), np.zeros((channels, channels), object)
+    pixel_sums = np.zeros((config.image_size, config.image_size, channels), np.int64)
     with (
         iterate(batches, 0, len(batches), config) as stream,
         Progress(total=len(source), description="statistics", enabled=progress) as progress_bar,
@@ -137,6 +153,8 @@ def compute_statistics(
             variances = (size * np.einsum("ncc->nc", squares) - sums**2) / size**2
             image_std += np.sqrt(variances.clip(min=0)).sum(axis=0)
             images += len(counted)
+            if mean_image:
+                pixel_sums += counted.sum(axis=0, dtype=np.int64)
             total += sums.sum(axis=0).astype(np.int64).astype(object)
             products += squares.sum(axis=0).astype(np.int64).astype(object)
             progress_bar.advance(int((batch["index"] >= 0).sum()))
@@ -152,4 +170,5 @@ def compute_statistics(
         mean=tuple((total / count).tolist()),
         image_std=tuple((image_std / images).tolist()),
         covariance=tuple(map(tuple, covariance.tolist())),
+        mean_image=MeanImage.of(pixel_sums / images) if mean_image else None,
     )

@@ -55,6 +55,8 @@ def with_channels(network: Pretrained, channels: int | None) -> Pretrained:
     Of n: channel i takes the kernel, the mean and the standard deviation of the i-th of R, G, B,
     R, G, B, ..., and kernels are scaled by 3 / n, so that activations stay as large as they were.
 
+    A mean image is given up for the mean of its channels.
+
     Args:
       network: whose variables are on the host.
       channels: None, or the number that there is already: nothing is changed.
@@ -81,7 +83,11 @@ def with_channels(network: Pretrained, channels: int | None) -> Pretrained:
         )
     flat[stem] = kernel.astype(flat[stem].dtype)
     preprocessing = dataclasses.replace(
-        old, mean=tuple(mean.tolist()), std=tuple(std.tolist()), channel_order="RGB"
+        old,
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        channel_order="RGB",
+        mean_image=None,
     )
     return dataclasses.replace(
         network,
