@@ -76,4 +76,3 @@ def test_what_cannot_work_is_one_sentence(change, word):
     changed = dataclasses.replace(digits, **groups)
     with pytest.raises(UserError, match=word):
         changed.check()
-        changed.check_length(steps_per_epoch=22)
