@@ -83,6 +83,8 @@ class Experiment:
         ):
             group.check()
         self.augment.check_crop(self.data.image_size, self.data.padding)
+        if self.train.steps is None:
+            self.check_length(steps_per_epoch=1)  # the same of any number
         if self.schedule.monitor == "objective" and self.optimizer.name == "adamw":
             raise UserError(
                 "schedule.monitor=objective counts the L2 penalty of optimizer.weight_decay, and "

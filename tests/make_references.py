@@ -6,8 +6,8 @@
     torch-environment/bin/python tests/make_references.py
 
 (torch's build for CPU, ``--index-url https://download.pytorch.org/whl/cpu``, is enough.) It takes
-four minutes on 2 cores. Names of files to make may follow: layers, training, torchvision, keras.
-Each says in ``versions`` what made it. Weights and images are in none of them:
+four minutes on 2 cores. Names of files to make may follow: layers, training, optimizers,
+torchvision, keras. Each says in ``versions`` what made it. Weights and images are in none of them:
 `reference_weights` makes them anew on either side.
 """
 
@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from references import of_keras, of_layers, of_torchvision, of_training
+from references import of_keras, of_layers, of_optimizers, of_torchvision, of_training
 
 FOLDER = Path(__file__).parent / "references"
 MAKE = {
     "layers": of_layers.layers_references,
     "training": of_training.training_references,
+    "optimizers": of_optimizers.optimizers_references,
     "torchvision": of_torchvision.torchvision_references,
     "keras": of_keras.keras_references,
 }

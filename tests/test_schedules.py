@@ -39,6 +39,36 @@ def test_cosine_with_a_warm_up():
     np.testing.assert_allclose(rates(config), expected, rtol=1e-5)
 
 
+def test_steps_at_milestones():
+    config = ScheduleConfig(kind="step", milestones=(5, 20), factor=0.5)
+    np.testing.assert_allclose(
+        rates(config, (0, 4, 5, 19, 20, 39)), [0.1] * 2 + [0.05] * 2 + [0.025] * 2
+    )
+
+
+def test_a_warm_up_at_a_constant_rate():
+    """ResNet-110's: a tenth of the rate, then the rate."""
+    config = ScheduleConfig(kind="step", milestones=(20,), warmup_epochs=0.5, warmup_factor=0.1)
+    np.testing.assert_allclose(rates(config, (0, 4, 5, 19, 20)), [0.01, 0.01, 0.1, 0.1, 0.01])
+    cosine = ScheduleConfig(kind="cosine", warmup_epochs=1, warmup_factor=0.1)
+    np.testing.assert_allclose(rates(cosine, (0, 9, 10, 25)), [0.01, 0.01, 0.1, 0.05], rtol=1e-5)
+
+
+def test_a_table():
+    config = ScheduleConfig(kind="table", table=("0=5e-4", "1=2e-4", "2.5=1e-5"))
+    expected = [5e-4, 5e-4, 2e-4, 2e-4, 1e-5, 1e-5]
+    np.testing.assert_allclose(rates(config, (0, 9, 10, 24, 25, 39)), expected)
+    rising = ScheduleConfig(kind="table", table=("0=5e-4", "1=2e-4"), warmup_epochs=0.5)
+    np.testing.assert_allclose(rates(rising, (0, 2, 5, 10)), [0, 2e-4, 5e-4, 2e-4])
+
+
+@pytest.mark.parametrize("table", ["1=1", "0=1,0=2", "0=1,2=1,1=1", "0", "0=x", "0=0", "0=1=2"])
+def test_a_table_that_is_none_is_one_sentence(table):
+    entries = tuple(table.split(","))
+    with pytest.raises(UserError, match=f"schedule.table holds '{entries[-1]}'"):
+        ScheduleConfig(kind="table", table=entries).check()
+
+
 def watch(values, config):
     monitor, reductions = Monitor.fresh(), []
     for value in values:
@@ -74,6 +104,11 @@ def test_a_value_that_is_not_a_number_is_no_improvement():
         {"patience": 0},
         {"step_epochs": 0},
         {"warmup_epochs": -1},
+        {"warmup_factor": 0.0},
+        {"warmup_factor": 1.5},
+        {"milestones": (2, 1)},
+        {"milestones": (0, 1)},
+        {"kind": "table"},
         {"early_stopping": 0},
     ],
 )
