@@ -19,7 +19,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from experiments.fields import Field, fields_of, from_dict, members, to_dict, undocumented
+from experiments.fields import (
+    Field,
+    fields_of,
+    from_dict,
+    members,
+    replaced,
+    to_dict,
+    undocumented,
+)
 from experiments.values import kind_of, shown
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.version import __version__
@@ -76,7 +84,7 @@ def parse(
         print(_help(config, named, f"--config={chosen}", program, description), end="")
         raise SystemExit(0)
     for option, value in settings.items():
-        config = _replaced(config, option.split(".")[1:], value)
+        config = replaced(config, option.removeprefix("--config."), value)
     return config, Path(chosen).stem
 
 
@@ -195,13 +203,6 @@ def _unknown(option: str, options: Mapping[str, Field]) -> UserError:
     near = difflib.get_close_matches(last, beside, n=1)
     hint = f"did you mean '{beside[near[0]]}'?" if near else f"'{group}' has {', '.join(beside)}."
     return UserError(f"there is no field '{name}'; {hint}")
-
-
-def _replaced(config: Any, path: Sequence[str], value: Any) -> Any:
-    name, *rest = path
-    if rest:
-        value = _replaced(getattr(config, name), rest, value)
-    return dataclasses.replace(config, **{name: value})
 
 
 def _from_file(name: str, presets: Mapping[str, C]) -> C:

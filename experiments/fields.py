@@ -70,6 +70,14 @@ def fields_of(config: Any) -> list[Field]:
     return found
 
 
+def replaced(config: C, name: str, value: Any) -> C:
+    """A copy of a tree of dataclasses with one field, by its dotted name, set."""
+    member, _, rest = name.partition(".")
+    if rest:
+        value = replaced(getattr(config, member), rest, value)
+    return dataclasses.replace(config, **{member: value})  # type: ignore[type-var]
+
+
 def undocumented(config_class: Any) -> list[str]:
     """The dotted names of the fields and groups that no ``Attributes:`` section describes."""
     missing = []

@@ -49,6 +49,11 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     ]
 
 
+def set_aside(path: Path) -> None:
+    """Renames an earlier run's folder by the time that it is."""
+    path.rename(path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Workdir:
     """Where a run writes.
@@ -159,8 +164,7 @@ class Workdir:
         """
         try:
             if self.config.restart and self.path.exists():
-                stamp = time.strftime("%Y%m%d-%H%M%S")
-                self.path.rename(self.path.with_name(f"{self.path.name}.{stamp}"))
+                set_aside(self.path)
             mark = f".shared-{time.time_ns()}"
             (self.path / mark).mkdir(parents=True)
             return mark

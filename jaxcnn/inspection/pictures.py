@@ -1,4 +1,4 @@
-"""Pictures of a run, as PNG files: its curves, and a training batch with its labels.
+"""Pictures of runs, as PNG files: curves, a training batch with its labels, several compared.
 
 Drawn through matplotlib's objects alone; pyplot and its global state have no part in it.
 """
@@ -8,7 +8,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +18,8 @@ from jaxcnn.files import write_atomically
 
 # Blue and vermilion of Okabe and Ito, which all people tell apart, and a paler blue.
 TRAINING, RUNNING, EVALUATION = "#0072B2", "#A6CEE3", "#D55E00"
+# The others of theirs that stand out from white.
+DISTINCT = (TRAINING, EVALUATION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def draw_curves(
@@ -113,9 +115,85 @@ def draw_batch(
     _save(figure, path)
 
 
-def _panel(axes: Axes, title: str, quantity: str) -> None:
+class Compared(NamedTuple):
+    """One of several configurations, each trained from several seeds; errors are in [0, 1].
+
+    Attributes:
+      label: what it is called.
+      errors: the last evaluation's, of each seed.
+      training_errors: over the last epoch, of each seed.
+      epochs: of the curves' points.
+      training_curves: over each epoch, a curve for each seed.
+      curves: of the evaluation after each epoch, a curve for each seed.
+    """
+
+    label: str
+    errors: Sequence[float]
+    training_errors: Sequence[float]
+    epochs: Sequence[float]
+    training_curves: Sequence[Sequence[float]]
+    curves: Sequence[Sequence[float]]
+
+
+def draw_comparison(
+    panels: Mapping[str, Sequence[Compared]], path: Path, *, title: str = "Comparison"
+) -> None:
+    """Draws configurations side by side: their last errors above, their errors by epoch below.
+
+    Above, a small mark is a seed, a large one the mean, a bar the standard deviation to either
+    side. Below are means over the seeds, dashed of training as in He et al. 2015, figure 6.
+
+    Args:
+      panels: what is drawn together, by title.
+      path: the PNG file, written whole or not at all.
+      title: stands above all.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    figure = Figure(figsize=(max(6.0, 3.6 * len(panels)), 7.5), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    axes = figure.subplots(2, len(panels), squeeze=False, sharey="row")
+    for column, (name, compared) in enumerate(panels.items()):
+        last, by_epoch = axes[:, column]
+        _panel(last, name, "error (%)" if column == 0 else "", along="")
+        _panel(by_epoch, "", "error (%)" if column == 0 else "")
+        for shift, label, color, of in (
+            (-0.12, "training, last epoch", TRAINING, [c.training_errors for c in compared]),
+            (0.12, "evaluation", EVALUATION, [c.errors for c in compared]),
+        ):
+            for place, errors in enumerate(of):
+                percent = 100 * np.asarray(errors)
+                last.plot([place + shift] * len(percent), percent, ".", color=color, markersize=4)
+                last.errorbar(
+                    place + shift,
+                    percent.mean(),
+                    percent.std(ddof=1) if len(percent) > 1 else 0,
+                    fmt="o",
+                    color=color,
+                    capsize=3,
+                    label=label if place == 0 else None,
+                )
+        last.set_xticks(range(len(compared)), [c.label for c in compared])
+        last.set_xlim(-0.5, len(compared) - 0.5)
+        for index, c in enumerate(compared):
+            color = DISTINCT[index % len(DISTINCT)]
+            trained, evaluated = (
+                100 * np.mean(of, axis=0).ravel() for of in (c.training_curves, c.curves)
+            )
+            by_epoch.plot(c.epochs, trained, "--", color=color, linewidth=1)
+            by_epoch.plot(c.epochs, evaluated, "-", color=color, linewidth=1.5, label=c.label)
+        by_epoch.set_xlim(left=0)
+        by_epoch.legend(frameon=False, fontsize=8, title="evaluation; dashed: training")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    for row in axes[:, 0]:
+        row.set_ylim(bottom=0)
+    _save(figure, path)
+
+
+def _panel(axes: Axes, title: str, quantity: str, along: str = "epochs") -> None:
     axes.set_title(title, fontsize=11)
-    axes.set_xlabel("epochs")
+    axes.set_xlabel(along)
     axes.set_ylabel(quantity)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
