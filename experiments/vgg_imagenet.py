@@ -1,6 +1,7 @@
 """VGG on ImageNet by the recipe of Simonyan and Zisserman (arXiv 1409.1556, sections 3 and 4).
 
     python -m experiments.vgg_imagenet --config=digits      # embedded data, minutes on 2 cores
+    python -m experiments.vgg_imagenet --config=e_digits    # the other columns, as b_digits
     python -m experiments.prepare imagenet2012 --manual_dir=FOLDER/OF/THE/TARS
     python -m experiments.vgg_imagenet --config=d           # also a, a_lrn, b, c, e, and *_bn
 
@@ -86,7 +87,7 @@ DIGITS = Experiment(
     train=TrainConfig(epochs=30, batch_size=64, log_every=10),
 )
 
-# The other columns take longer for an epoch and need fewer.
+# The other columns take longer for an epoch and do with fewer.
 SHORT_DIGITS = replace(DIGITS, train=replace(DIGITS.train, epochs=12))
 
 
