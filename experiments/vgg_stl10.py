@@ -53,8 +53,8 @@ BATCH_NORM = Experiment(
     eval=EvalConfig(batch_size=64),
 )
 
-# Narrow (width 16), at 32x32, few epochs, for rates that suit them, and with shifts of up to 2
-# pixels; the first with a cosine schedule. Batch 4 would take the two cores long: 32.
+# Narrow (width 16), at 32x32, few epochs, for rates that suit them; the first with a cosine schedule
+# and shifts of up to 2 pixels. Batch 4 would take the two cores long: 32.
 DIGITS = replace(
     AVERAGE,
     model=replace(AVERAGE.model, width=16),
@@ -68,7 +68,6 @@ BATCH_NORM_DIGITS = replace(
     BATCH_NORM,
     model=replace(BATCH_NORM.model, width=16, hidden=(128, 128), pooled_size=1, dropout=0.2),
     data=replace(BATCH_NORM.data, source="digits", image_size=32),
-    augment=AugmentConfig(pad=2, flip=False),
     optimizer=replace(BATCH_NORM.optimizer, learning_rate=1e-2),
     schedule=replace(BATCH_NORM.schedule, step_epochs=5),
     train=TrainConfig(epochs=12, batch_size=32, log_every=10),
