@@ -10,7 +10,9 @@ when the error plateaus, 60e4 iterations (119.9 epochs). Images are rescaled to 
 [256; 480], one random 224 crop, flip, colour shift as AlexNet's, the mean image subtracted. The
 bottlenecks halve the map in their first 1x1 convolution (v1). Momentum is in Caffe's form, the
 rate inside the velocity, as is what the authors released; and as there, BatchNorm's statistics are
-averaged exactly after training. All have shortcuts of option B.
+averaged exactly after training. 18 and 34 have shortcuts of option A, as in the paper's
+comparison with plain networks (Table 2), `resnet34_b` and `resnet34_c` its other two (Table 3), and
+the deeper ones B.
 
 Published, top-1/top-5 validation error in %, each protocol for itself:
 
@@ -32,6 +34,7 @@ BatchNorm's parameters decay; the 200 batches of the exact statistics (51,200 im
 
 import sys
 from dataclasses import replace
+from typing import Literal
 
 from experiments.config import EvalConfig, Experiment
 from experiments.modern import modern
@@ -70,8 +73,8 @@ PAPER = Experiment(
 )
 
 
-def _of(name: str) -> Experiment:
-    return replace(PAPER, model=replace(PAPER.model, name=name))
+def _of(name: str, shortcut: Literal["A", "B", "C"] | None = None) -> Experiment:
+    return replace(PAPER, model=replace(PAPER.model, name=name, shortcut=shortcut))
 
 
 # 18 layers, a quarter as wide, on 32x32 digits, where the last stage sees one position. They differ
@@ -79,7 +82,7 @@ def _of(name: str) -> Experiment:
 # shifts of up to 2 pixels, no flip, no colour.
 DIGITS = replace(
     PAPER,
-    model=ModelConfig(name="resnet18", width=16),
+    model=ModelConfig(name="resnet18", shortcut="A", width=16),
     data=DataConfig(source="digits", eval_split="test", image_size=32, normalization="pixel_mean"),
     augment=AugmentConfig(pad=2, flip=False),
     optimizer=replace(PAPER.optimizer, learning_rate=0.05),
@@ -89,8 +92,10 @@ DIGITS = replace(
 )
 
 PRESETS = {
-    "resnet18": (_of("resnet18"), "18 layers, the paper's recipe"),
-    "resnet34": (_of("resnet34"), "34 layers"),
+    "resnet18": (_of("resnet18", "A"), "18 layers, option A, the paper's recipe"),
+    "resnet34": (_of("resnet34", "A"), "34 layers, option A"),
+    "resnet34_b": (_of("resnet34", "B"), "34 layers, option B"),
+    "resnet34_c": (_of("resnet34", "C"), "34 layers, option C"),
     "resnet50": (_of("resnet50"), "50 layers"),
     "resnet101": (_of("resnet101"), "101 layers"),
     "resnet152": (_of("resnet152"), "152 layers"),

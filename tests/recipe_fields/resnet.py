@@ -48,6 +48,10 @@ def imagenet(name, shortcut, where):
     }
 
 
+def option(name, letter, where):
+    return imagenet(name, letter, where) | {"model.shortcut": (letter, where)}
+
+
 BOTTLENECKS = {
     name: imagenet(name, "B", "section 4.1") for name in ("resnet50", "resnet101", "resnet152")
 }
@@ -91,8 +95,10 @@ DEPTHS = (20, 32, 44, 56, 110)
 
 TABLES = {
     "resnet_imagenet": {
-        "resnet18": imagenet("resnet18", "B", "section 3.3"),
-        "resnet34": imagenet("resnet34", "B", "table 3"),
+        "resnet18": option("resnet18", "A", "table 2"),
+        "resnet34": option("resnet34", "A", "table 2"),
+        "resnet34_b": option("resnet34", "B", "table 3"),
+        "resnet34_c": option("resnet34", "C", "table 3"),
         **BOTTLENECKS,
         "plain18": imagenet("plain18", None, "table 2"),
         "plain34": imagenet("plain34", None, "table 2"),
