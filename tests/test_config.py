@@ -74,5 +74,10 @@ def test_what_cannot_work_is_one_sentence(change, word):
         for name, value in change.items()
     }
     changed = dataclasses.replace(digits, **groups)
-    with pytest.raises(UserError, match=word):
+
+    def check():
         changed.check()
+        changed.check_length(steps_per_epoch=22)
+
+    with pytest.raises(UserError, match=word):
+        check()
