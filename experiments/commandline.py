@@ -4,18 +4,13 @@
 user's own that defines ``config``, and ``--config.GROUP.FIELD=VALUE`` sets a field of it.
 """
 
-import argparse
-import dataclasses
 import difflib
-import functools
 import os
 import runpy
 import select
-import shutil
 import sys
-import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -23,21 +18,26 @@ from experiments.fields import (
     Field,
     fields_of,
     from_dict,
-    members,
     replaced,
     to_dict,
     undocumented,
 )
-from experiments.values import kind_of, shown
+from experiments.options import (
+    about,
+    add_fields,
+    literal,
+    options_of,
+    read_settings,
+    table,
+)
+from experiments.values import shown
 from jaxcnn.errors import UserError, unknown_name
-from jaxcnn.version import __version__
 
 __all__ = ["fields_of", "from_dict", "parse", "run_main", "to_dict", "undocumented"]
 
 C = TypeVar("C")
 
 _USER_MISTAKE, _INTERRUPTED, _READER_GONE = 2, 130, 141
-_BOOLS = ("true", "false", "1", "0")
 
 
 def parse(
@@ -66,15 +66,9 @@ def parse(
       UserError: a word is not understood, or the configuration file fails.
       SystemExit: with status 0, after ``--help`` or ``--version``.
     """
-    options = _options(presets[default], default)
-    settings: dict[str, Any] = {}
-    for option, value in _settings(argv, options):
-        if settings.setdefault(option, value) != value:
-            both = f"{shown(settings[option])} and as {shown(value)}"
-            raise UserError(f"{option} is given twice, as {both}; keep one of them.")
-    if settings.pop("--version", False):
-        print(f"jaxcnn {__version__}")
-        raise SystemExit(0)
+    options = {"--config": Field("--config", str, default, "")}
+    options |= options_of(presets[default], "--config.")
+    settings = read_settings(argv, options, _unknown)
     wants_help = settings.pop("--help", False)
     chosen = settings.pop("--config", default)
     config = presets[chosen] if chosen in presets else _from_file(chosen, presets)
@@ -125,58 +119,6 @@ def _reader_gone(stream: TextIO) -> bool:
     poll = select.poll()
     poll.register(stream, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
-
-
-def _options(config: Any, preset: str) -> dict[str, Field]:
-    """Every option with a value, as a field whose name is the option's full name.
-
-    A group's ``shorthand`` makes the group's own name an option: that of the field it names.
-    """
-    options = {"--config": Field("--config", str, preset, "")}
-    for field in fields_of(config):
-        option = f"--config.{field.name}"
-        options[option] = field._replace(name=option)
-    for group in members(config):
-        if shorthand := getattr(group.type, "shorthand", None):
-            options[f"--config.{group.name}"] = options[f"--config.{group.name}.{shorthand}"]
-    return options
-
-
-def _settings(argv: Sequence[str], options: Mapping[str, Field]) -> Iterator[tuple[str, Any]]:
-    """Each option of a command line by its full name, with its value."""
-    waiting = list(reversed(argv))
-    while waiting:
-        word = waiting.pop()
-        option, equals, text = word.partition("=")
-        if word in ("-h", "--help"):
-            yield "--help", True
-        elif word == "--version":
-            yield "--version", True
-        elif option in options:
-            field = options[option]
-            if not equals:
-                text = _next(option, field, waiting)
-            yield field.name, _read(option, field, text)
-        else:
-            raise _unknown(option, options)
-
-
-def _next(option: str, field: Field, waiting: list[str]) -> str:
-    """The value of an option without ``=``: the next word, or True for a bool that stands alone."""
-    is_bool = True in field.choices
-    if waiting and (waiting[-1].lower() in _BOOLS if is_bool else not waiting[-1].startswith("--")):
-        return waiting.pop()
-    if is_bool:
-        return "True"
-    raise UserError(f"{option} needs a value, such as {option}={shown(field.default)}.")
-
-
-def _read(option: str, field: Field, text: str) -> Any:
-    kind = kind_of(field.type)
-    try:
-        return kind.read(text)
-    except ValueError:
-        raise UserError(f"{option}={text}: {kind.needed}.") from None
 
 
 def _unknown(option: str, options: Mapping[str, Field]) -> UserError:
@@ -247,38 +189,11 @@ def _blame(error: Exception, name: str) -> str:
 def _help(
     config: Any, presets: Mapping[str, str], chosen: str, program: str, description: str
 ) -> str:
-    """The text of ``--help``; argparse, which parses nothing here, lays out its table."""
-    parser = argparse.ArgumentParser(
-        usage=argparse.SUPPRESS,
-        add_help=False,
-        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=30),
-    )
+    """The text of ``--help``."""
+    parser = table()
     section = parser.add_argument_group("presets")
     for preset, summary in presets.items():
-        section.add_argument(preset, help=_literal(summary))
-    section = parser.add_argument_group("fields", f"The defaults are those of {chosen}.")
-    groups = [member for member in members(config) if dataclasses.is_dataclass(member.type)]
-    for field in fields_of(config):
-        if "." not in field.name:
-            _add(section, field)
-    for group in groups:
-        section = parser.add_argument_group(group.name, _literal(group.help))
-        for field in fields_of(group.default):
-            _add(section, field._replace(name=f"{group.name}.{field.name}"))
-    width = shutil.get_terminal_size().columns - 2
-    # Indented paragraphs are commands, and stay as they are.
-    about = "\n\n".join(
-        paragraph if paragraph.startswith(" ") else textwrap.fill(paragraph, width)
-        for paragraph in description.strip().split("\n\n")
-    )
+        section.add_argument(preset, help=literal(summary))
+    add_fields(parser, config, "--config.", f"The defaults are those of {chosen}.")
     usage = f"usage: {program} [--config=PRESET or FILE.py] [--config.FIELD=VALUE ...]"
-    return f"{usage}\n\n{about}\n\n{parser.format_help()}"
-
-
-def _add(section: Any, field: Field) -> None:
-    about = f"{field.help} [{kind_of(field.type).words}; default {shown(field.default)}]"
-    section.add_argument(f"--config.{field.name}", action="store_true", help=_literal(about))
-
-
-def _literal(text: str) -> str:
-    return text.replace("%", "%%")  # argparse interpolates
+    return f"{usage}\n\n{about(description)}\n\n{parser.format_help()}"

@@ -94,7 +94,7 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
       UserError: the configuration, the data or the work directory cannot work.
     """
     config.check()
-    _set_up_jax()
+    set_up_jax()
     with joined(config.parallel):
         return _run(config, recipe, preset)
 
@@ -190,7 +190,7 @@ def _bytes(shapes: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
-def _set_up_jax() -> None:
+def set_up_jax() -> None:
     """What every run relies on in jax, before the first device is touched."""
     if not jax.config.values["jax_threefry_partitionable"]:
         raise UserError(

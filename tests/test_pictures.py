@@ -36,8 +36,8 @@ def pixels(path, color: str) -> int:
 def figures(monkeypatch):
     """The figures that are saved."""
     saved = []
-    save = pictures._save
-    monkeypatch.setattr(pictures, "_save", lambda f, path: (saved.append(f), save(f, path)))
+    save = pictures.save_figure
+    monkeypatch.setattr(pictures, "save_figure", lambda f, path: (saved.append(f), save(f, path)))
     return saved
 
 

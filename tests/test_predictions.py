@@ -32,9 +32,10 @@ def softmax(scores):
     return np.asarray(jax.nn.softmax(scores))
 
 
-def test_the_softmax_outputs_of_crops_are_averaged(variables):
+@pytest.mark.parametrize("at_once", [1, 6, 20, 256])
+def test_the_softmax_outputs_of_crops_are_averaged(variables, at_once):
     crops = pixels(3, 10, 12, 12, 3)
-    ours = compiled(predict_crops(MODEL, PREPARE))(variables, crops)
+    ours = compiled(predict_crops(MODEL, PREPARE, at_once=at_once))(variables, crops)
     expected = [
         np.mean([softmax(MODEL.apply(variables, PREPARE(crop[None]))) for crop in image], axis=0)[0]
         for image in crops

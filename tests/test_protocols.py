@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import UserError
-from jaxcnn.evaluation.protocols import CROPS, crops, whole
+from jaxcnn.evaluation.protocols import (
+    CROPS,
+    METHODS,
+    Look,
+    crops,
+    looks,
+    show,
+    usual_scales,
+    whole,
+)
 
 SIZES = [(64, 64), (64, 91), (97, 64), (65, 200)]
 
@@ -90,3 +99,29 @@ def test_a_whole_image_loses_less_than_a_stride(size):
     assert max(lost) < 32
     top, left = lost[0] // 2, lost[1] // 2
     np.testing.assert_array_equal(cut, image[top:, left:][: cut.shape[0], : cut.shape[1]])
+
+
+@pytest.mark.parametrize("protocol", METHODS)
+def test_every_protocol_looks_by_its_methods_at_every_scale(protocol):
+    found = looks(protocol, (64, 72))
+    assert len(found) == 2 * len(METHODS[protocol]) == len(set(found))
+    image = picture(72, 100)
+    for look in found:
+        shown = show(image, look, 56, 8)
+        expected = whole(image, 8) if look.method == "dense" else crops(image, look.method, 56)
+        np.testing.assert_array_equal(shown, expected)
+        assert look.scale in (64, 72)
+
+
+def test_both_methods_count_the_same():
+    methods = [look.method for look in looks("dense+multi_crop", (256, 384, 512))]
+    assert methods == ["dense"] * 3 + ["multi_crop"] * 3
+    with pytest.raises(UserError, match="no protocol 'densee'; did you mean 'dense'"):
+        looks("densee", (256,))
+    assert looks("center", (256,)) == (Look("center", 256),)
+
+
+def test_googlenets_scales_are_its_own():
+    assert usual_scales("googlenet_144", 256, 224) == (256, 288, 320, 352)
+    assert usual_scales("googlenet_144", 32, 28) == (32, 36, 40, 44)
+    assert usual_scales("dense", 384, 224) == (384,)

@@ -11,15 +11,17 @@ Prepare = Callable[[jax.Array], jax.Array]
 Predict = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 
 
-def predict_crops(model: nn.Module, prepare: Prepare) -> Predict:
+def predict_crops(model: nn.Module, prepare: Prepare, *, at_once: int = 256) -> Predict:
     """The function that gives the mean of the crops' softmax outputs.
 
-    Krizhevsky et al. 2012, section 4.1; Simonyan & Zisserman 2014, section 3.2. The crops go
-    through the network one after another, so that memory is that of one crop of each image.
+    Krizhevsky et al. 2012, section 4.1; Simonyan & Zisserman 2014, section 3.2. Where the crops are
+    many they go through the network group by group, which bounds the memory.
 
     Args:
       model: the network.
       prepare: from uint8 images to what the network takes.
+      at_once: how many crops, of all images, go through the network together; one of each image at
+        least.
 
     Returns:
       A function of the variables and of crops, uint8 of shape (batch, crops, size, size, channels),
@@ -27,10 +29,17 @@ def predict_crops(model: nn.Module, prepare: Prepare) -> Predict:
     """
 
     def predict(variables: Mapping[str, Any], crops: jax.Array) -> jax.Array:
-        def probabilities(views: jax.Array) -> jax.Array:
-            return jax.nn.softmax(jnp.asarray(model.apply(variables, prepare(views))))
+        images, number, *shape = crops.shape
+        # Groups of the same size, so that one program does for all.
+        divisors = [k for k in range(1, number + 1) if number % k == 0]
+        group = max([1, *(k for k in divisors if k * images <= at_once)])
 
-        return jnp.mean(jax.lax.map(probabilities, jnp.moveaxis(crops, 1, 0)), axis=0)
+        def total(views: jax.Array) -> jax.Array:
+            logits = jnp.asarray(model.apply(variables, prepare(views.reshape(-1, *shape))))
+            return jax.nn.softmax(logits).reshape(images, group, -1).sum(axis=1)
+
+        groups = crops.reshape(images, number // group, group, *shape)
+        return jax.lax.map(total, jnp.moveaxis(groups, 1, 0)).sum(axis=0) / number
 
     return predict
 

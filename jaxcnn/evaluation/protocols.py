@@ -5,7 +5,8 @@ is shown of it. An error rate means nothing without the protocol that it was mea
 VGG-16 is 28.5 % (centre crop), 28.1 % (ten crops), 27.0 % (dense) or 24.8 % (dense, three scales).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -68,6 +69,73 @@ CROPS: dict[str, Callable[[np.ndarray, int], Iterator[np.ndarray]]] = {
     "googlenet_144": googlenet_144,
 }
 """The protocols that show crops, by name; each takes a rescaled image and the crops' side."""
+
+
+METHODS: dict[str, tuple[str, ...]] = {
+    **{name: (name,) for name in CROPS},
+    "dense": ("dense",),
+    "dense+multi_crop": ("dense", "multi_crop"),
+}
+"""Every protocol by name, and by what it looks at an image; ``'dense'`` is the whole of it."""
+
+
+class Look(NamedTuple):
+    """One way to look at an image; the answers of a protocol's looks are averaged evenly.
+
+    Attributes:
+      method: a name in ``CROPS``, or ``'dense'``.
+      scale: Q, what the image's shorter side is rescaled to, in pixels.
+    """
+
+    method: str
+    scale: int
+
+
+def looks(protocol: str, scales: Sequence[int]) -> tuple[Look, ...]:
+    """What a protocol looks at, at each of the scales.
+
+    Raises:
+      UserError: there is no such protocol.
+    """
+    if protocol not in METHODS:
+        raise unknown_name("protocol", protocol, METHODS)
+    return tuple(Look(method, scale) for method in METHODS[protocol] for scale in scales)
+
+
+def usual_scales(protocol: str, scale: int, size: int) -> tuple[int, ...]:
+    """The scales of a protocol that names its own, else the one that is given.
+
+    GoogLeNet's 256, 288, 320 and 352 are for crops of 224; for others they are in proportion.
+
+    Args:
+      protocol: a name in ``METHODS``.
+      scale: Q, for the protocols that leave it open.
+      size: the crops' side, in pixels.
+    """
+    if protocol == "googlenet_144":
+        return tuple(round(size * shorter / 224) for shorter in (256, 288, 320, 352))
+    return (scale,)
+
+
+def show(image: np.ndarray, look: Look, size: int, stride: int) -> np.ndarray:
+    """What the network is shown: crops, or the whole image.
+
+    Args:
+      image: uint8, shape ``(height, width, channels)``, its shorter side rescaled to ``look.scale``
+        (and padded, where the network's images are).
+      look: how to look at it.
+      size: the crops' side, in pixels.
+      stride: the network's, in pixels.
+
+    Returns:
+      uint8, shape ``(crops, size, size, channels)``, or of three axes for the whole.
+
+    Raises:
+      UserError: the image is smaller than a crop.
+    """
+    if look.method == "dense":
+        return whole(image, stride)
+    return crops(image, look.method, size)
 
 
 def crops(image: np.ndarray, protocol: str, size: int) -> np.ndarray:

@@ -52,7 +52,7 @@ def draw_curves(
         axes.set_xlim(left=0)
         if axes.lines:
             axes.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_batch(
@@ -112,7 +112,7 @@ def draw_batch(
         excess = label.get_window_extent().width / (side * figure.dpi)
         label.set_fontsize(8 / max(1, excess))
     axes.set(xlim=(0, size[0]), ylim=(size[1], 0), aspect="auto")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 class Compared(NamedTuple):
@@ -188,7 +188,7 @@ def draw_comparison(
     axes[0, 0].legend(frameon=False, fontsize=8)
     for row in axes[:, 0]:
         row.set_ylim(bottom=0)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _panel(axes: Axes, title: str, quantity: str, along: str = "epochs") -> None:
@@ -217,7 +217,8 @@ def _curve(
         axes.plot(*points, style, color=color, markersize=size, linewidth=1.5, label=label)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as a PNG file, whole or not at all; the same picture is the same bytes."""
     png = io.BytesIO()
     # Without matplotlib's version in it: the same picture is the same bytes.
     figure.savefig(png, format="png", dpi=120, metadata={"Software": None})

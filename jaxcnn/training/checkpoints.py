@@ -266,11 +266,8 @@ class _writing:  # noqa: N801 - reads as a statement: with _writing(folder)
             ) from error
 
 
-def read_variables(workdir: Path) -> dict[str, Any]:
-    """The ``params`` and ``batch_stats`` of an earlier run: its best state's, else its newest.
-
-    They are numpy arrays, and those that were evaluated: the averaged ones where the run kept an
-    average.
+def best_checkpoint(workdir: Path) -> Path:
+    """The folder of an earlier run's best whole checkpoint, else of its newest.
 
     Args:
       workdir: the run's work directory.
@@ -283,18 +280,36 @@ def read_variables(workdir: Path) -> dict[str, Any]:
             (int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()), reverse=True
         )
         for step in steps:
-            if damage(folder / str(step)) is not None:
-                continue
-            path = (folder / str(step) / "state").resolve()
-            tree = _tree_on_disk(path)
-            with ocp.PyTreeCheckpointer() as reader:
-                as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-                state = reader.restore(path, restore_args=as_numpy)
-                return {
-                    "params": state.get("ema") or state["params"],
-                    "batch_stats": state.get("batch_stats") or {},
-                }
+            if damage(folder / str(step)) is None:
+                return (folder / str(step)).resolve()
     raise UserError(
         f"{workdir} holds no whole checkpoint to start from; train there first, or name another "
         "work directory."
     )
+
+
+def meta_of(checkpoint: Path) -> dict[str, Any]:
+    """What was saved beside the state in a whole checkpoint's folder."""
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        return reader.restore(checkpoint / "meta")
+
+
+def variables_of(checkpoint: Path) -> dict[str, Any]:
+    """The ``params`` and ``batch_stats`` in a whole checkpoint's folder, as numpy arrays.
+
+    They are those that were evaluated: the averaged ones where the run kept an average.
+    """
+    path = checkpoint / "state"
+    tree = _tree_on_disk(path)
+    with ocp.PyTreeCheckpointer() as reader:
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        state = reader.restore(path, restore_args=as_numpy)
+    return {
+        "params": state.get("ema") or state["params"],
+        "batch_stats": state.get("batch_stats") or {},
+    }
+
+
+def read_variables(workdir: Path) -> dict[str, Any]:
+    """`variables_of` the `best_checkpoint` of a work directory."""
+    return variables_of(best_checkpoint(workdir))

@@ -143,13 +143,18 @@ class Layout(Protocol):
         """The inverse of ``to_mesh``."""
 
 
-def make_layout(config: ParallelConfig) -> Layout:
+def make_layout(config: ParallelConfig, *, own: bool = False) -> Layout:
     """The layout over the devices there are.
+
+    Args:
+      config: how many, and how.
+      own: of this process's devices alone, where the processes do not work on the same batches.
 
     Raises:
       UserError: more devices are asked for than there are, or they cannot share the parameters.
     """
-    devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+    found = jax.local_devices() if own else jax.devices()
+    devices = sorted(found, key=lambda d: (d.process_index, d.id))
     if config.devices is not None:
         if config.devices > len(devices):
             raise UserError(

@@ -29,6 +29,7 @@ _FOREVER = 2**31 - 1  # milliseconds; a process that never comes is found out by
 # By themselves the CPU's collectives fail when one process compiles 30 s longer than another.
 _PATIENCE = "--xla_cpu_collective_timeout_seconds"
 _FAILED = "jaxcnn/failed"
+_MESSAGE = 1 << 20  # bytes that the service takes at once; it refuses more than 4 MB
 _meetings = itertools.count()
 
 
@@ -71,6 +72,28 @@ def from_first(decide: Callable[[], T]) -> T:
     if jax.process_index() == 0:
         service.key_value_set(key, json.dumps(decide()))
     return json.loads(service.blocking_key_value_get(key, _FOREVER))
+
+
+def to_first(data: bytes) -> list[bytes]:
+    """What every process gives, in the order of their numbers, on process 0; nothing on others."""
+    count, process = jax.process_count(), jax.process_index()
+    if count == 1:
+        return [data]
+    meeting, service = f"jaxcnn/gathering/{next(_meetings)}", _service()
+    parts = [data[at : at + _MESSAGE] for at in range(0, len(data), _MESSAGE)]
+    for number, part in enumerate(parts):
+        service.key_value_set_bytes(f"{meeting}/{process}/{number}", part)
+    service.key_value_set(f"{meeting}/{process}", str(len(parts)))
+    if process != 0:
+        return []
+
+    def of(sender: int) -> bytes:
+        # Its number of parts is set after they are.
+        number = int(service.blocking_key_value_get(f"{meeting}/{sender}", _FOREVER))
+        keys = [f"{meeting}/{sender}/{part}" for part in range(number)]
+        return b"".join(service.blocking_key_value_get_bytes(key, _FOREVER) for key in keys)
+
+    return [of(sender) for sender in range(count)]
 
 
 def wait_for_all() -> None:
