@@ -5,7 +5,7 @@ from typing import Literal
 
 from experiments.network import ModelConfig
 from jaxcnn.data.crops import AugmentConfig
-from jaxcnn.data.pipeline import DataConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.errors import UserError
 from jaxcnn.training.checkpoints import CheckpointConfig
 from jaxcnn.training.devices import ParallelConfig

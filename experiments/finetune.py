@@ -27,7 +27,7 @@ from experiments.network import ModelConfig
 from experiments.run import Recipe, main
 from experiments.vgg_imagenet import DIGITS
 from jaxcnn.data.crops import AugmentConfig
-from jaxcnn.data.pipeline import DataConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.training.optimizers import OptimizerConfig
 from jaxcnn.training.schedules import ScheduleConfig
 from jaxcnn.training.train_config import TrainConfig

@@ -40,7 +40,7 @@ from experiments.modern import modern
 from experiments.network import ModelConfig
 from experiments.run import Recipe, main
 from jaxcnn.data.crops import AugmentConfig
-from jaxcnn.data.pipeline import DataConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.training.checkpoints import CheckpointConfig
 from jaxcnn.training.loop import TrainConfig
 from jaxcnn.training.optimizers import OptimizerConfig

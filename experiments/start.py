@@ -79,9 +79,10 @@ def about_weights(config: Experiment, weights: Pretrained) -> str:
     lines = [f"Weights of {config.model.weights}: {notes}."]
     if (given := weights.preprocessing) is not None:
         mean, std = (", ".join(f"{v:g}" for v in values) for values in (given.mean, given.std))
+        image = " (that of each pixel for itself)" if given.mean_image is not None else ""
         lines.append(
-            f"Images are normalised as for these weights: {given.channel_order}, mean {mean}, "
-            f"standard deviation {std}."
+            f"Images are normalised as for these weights: {given.channel_order}, mean {mean}"
+            f"{image}, standard deviation {std}."
         )
     return "\n".join(lines)
 

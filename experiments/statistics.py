@@ -17,8 +17,8 @@ from pathlib import Path
 
 from experiments.commandline import run_main
 from jaxcnn.data.crops import AugmentConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.decode import decode
-from jaxcnn.data.pipeline import DataConfig
 from jaxcnn.data.sources import Source, open_source
 from jaxcnn.data.statistics import Statistics, compute_statistics
 from jaxcnn.errors import UserError

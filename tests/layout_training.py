@@ -20,7 +20,8 @@ from command_run import finish, free_port
 from jaxcnn import models
 from jaxcnn.colors import ColorShift
 from jaxcnn.data.crops import AugmentConfig
-from jaxcnn.data.pipeline import DataConfig, TrainBatches
+from jaxcnn.data.data_config import DataConfig
+from jaxcnn.data.pipeline import TrainBatches
 from jaxcnn.data.sources import open_source
 from jaxcnn.models.layers import Dropout
 from jaxcnn.preprocessing import Preprocessing

@@ -1,15 +1,20 @@
 """What a step does to its images before the network sees them, on every layout of devices."""
 
+import dataclasses
 import functools
+import json
 
 import jax
 import numpy as np
 import pytest
 
 from experiments.config import Experiment
-from experiments.images import augment_by
+from experiments.images import STATISTICS, augment_by, statistics_of
 from jaxcnn.colors import ColorShift, Photometric
 from jaxcnn.data.crops import AugmentConfig
+from jaxcnn.data.data_config import DataConfig
+from jaxcnn.data.pipeline import EvalBatches
+from jaxcnn.data.sources import open_source
 from jaxcnn.data.statistics import IMAGENET_STATISTICS
 from jaxcnn.mixing import Mixing
 from jaxcnn.preprocessing import Preprocessing
@@ -96,6 +101,21 @@ def test_the_order_is_distortion_shift_normalisation_mixing():
 
     for ours, theirs in zip(one_device("mixup"), expected(batch()), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_mean_image_is_computed_where_it_is_asked_for_and_kept_with_the_run(tmp_path):
+    config = Experiment(data=DataConfig(image_size=8, normalization="pixel_mean"))
+    digits = open_source("digits", "train")
+    statistics = statistics_of(digits, config, tmp_path, show=False)
+    assert statistics.mean_image.shape == (8, 8, 1)
+    normalize = Preprocessing.named("pixel_mean", 1, statistics)
+    batches = EvalBatches(digits, config=config.data, augment=AugmentConfig(), batch_size=1438)
+    levels = np.asarray(normalize(batches[0]["image"]), np.float64)
+    np.testing.assert_allclose(levels.mean(axis=0), 0, atol=1e-4)
+    (tmp_path / STATISTICS).write_text(json.dumps(statistics.to_json()))
+    assert statistics_of(None, config, tmp_path, show=False) == statistics  # nothing is read
+    plain = dataclasses.replace(config, data=DataConfig(image_size=8), restart=True)
+    assert statistics_of(digits, plain, tmp_path, show=False).mean_image is None
 
 
 def test_without_augmentation_images_are_normalised_alone():

@@ -11,7 +11,8 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.data.crops import AugmentConfig
-from jaxcnn.data.pipeline import DataConfig, EvalBatches, iterate
+from jaxcnn.data.data_config import DataConfig
+from jaxcnn.data.pipeline import EvalBatches, iterate
 from jaxcnn.data.sources import open_source
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.progress import Progress

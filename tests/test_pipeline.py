@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from jaxcnn.data.crops import AugmentConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.decode import decode
-from jaxcnn.data.pipeline import DataConfig, EvalBatches, TrainBatches, iterate, shuffled
+from jaxcnn.data.pipeline import EvalBatches, TrainBatches, iterate, shuffled
 from jaxcnn.data.sources import Example, open_source
 from jaxcnn.errors import UserError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import preprocessing
-from jaxcnn.data import pipeline
+from jaxcnn.data import data_config
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics
 from jaxcnn.errors import UserError
 from jaxcnn.mean_image import MeanImage
@@ -58,7 +58,7 @@ def test_ranges():
 
 
 def test_the_names_are_those_of_the_configuration():
-    assert get_args(preprocessing.Normalization) == get_args(pipeline.Normalization)
+    assert get_args(preprocessing.Normalization) == get_args(data_config.Normalization)
 
 
 def test_normalized_data_have_the_moments_that_the_name_promises():

@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jaxcnn.data.crops import AugmentConfig
-from jaxcnn.data.pipeline import DataConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.sources import Example
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
 from jaxcnn.errors import UserError

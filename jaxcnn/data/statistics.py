@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.crops import AugmentConfig
-from jaxcnn.data.pipeline import DataConfig, EvalBatches, iterate
+from jaxcnn.data.data_config import DataConfig
+from jaxcnn.data.pipeline import EvalBatches, iterate
 from jaxcnn.data.sources import Source
 from jaxcnn.errors import UserError
 from jaxcnn.mean_image import MeanImage
