@@ -64,6 +64,12 @@ def open_data(config: Experiment, layout: Layout) -> Data:
         for split in (config.data.train_split, config.data.eval_split, config.data.test_split)
         if split is not None
     )
+    measured_on = config.optimizer.curvature_examples
+    if config.optimizer.name == "levenberg_marquardt" and measured_on > len(train):
+        raise UserError(
+            f"optimizer.curvature_examples={measured_on} are more than the {len(train)} training "
+            "images; give at most that many."
+        )
     share, shares = layout.share
     views: dict[str, Any] = {
         "config": config.data,

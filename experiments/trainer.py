@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from experiments import commandline, report
 from experiments.config import Experiment
+from experiments.curvature import curvature_measurer
 from experiments.images import STATISTICS, Data, augment_by
 from experiments.start import restored
 from experiments.workdir import Workdir
@@ -100,6 +101,7 @@ def train(
                 penalty=layout.compile(
                     lambda state: l2_penalty(config.optimizer, state.variables()["params"])
                 ),
+                begin_epoch=curvature_measurer(config, model, augment, layout, data),
                 finalize=_finalizer(config, model, augment, layout, data, stop),
                 checkpoint_every=config.checkpoint.every_steps,
                 newest=newest,

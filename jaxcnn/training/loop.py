@@ -37,6 +37,8 @@ class Trainer:
       config: how long, and how often to record.
       schedule: what the monitors do with the evaluation's metric.
       penalty: the L2 penalty of a state, where the monitors count it.
+      begin_epoch: what becomes of a state before the first step of an epoch, whose number from 0
+        it is given; None for nothing. Done again, it gives the same.
       finalize: what becomes of the last state before it is evaluated; None for nothing. Done
         again, it gives the same.
       checkpoint_every: steps between two checkpoints within an epoch; None for none.
@@ -56,6 +58,7 @@ class Trainer:
     config: TrainConfig
     schedule: ScheduleConfig
     penalty: Callable[[TrainState], jax.Array]
+    begin_epoch: Callable[[TrainState, int], TrainState] | None
     finalize: Callable[[TrainState], TrainState] | None
     checkpoint_every: int | None
     newest: Checkpoints
@@ -98,6 +101,8 @@ class Trainer:
                     break
                 if self.stop.reached():
                     self._interrupt(state, step)
+                if self.begin_epoch is not None and step % self.steps_per_epoch == 0:
+                    state = self.begin_epoch(state, step // self.steps_per_epoch)
                 state, metrics = self.train_step(state, self.layout.place(next(batches)))
                 step += 1
                 self.progress.advance(self.config.batch_size)

@@ -20,7 +20,12 @@ from jaxcnn.training.layer_patterns import (
     chosen,
     chosen_leaves,
 )
-from jaxcnn.training.transformations import limit_filters, scale_by_adam_hat, scale_by_given_rate
+from jaxcnn.training.transformations import (
+    divide_by_curvature,
+    limit_filters,
+    scale_by_adam_hat,
+    scale_by_given_rate,
+)
 
 _NORM_PARAMETERS = ("scale", "bias")
 
@@ -38,7 +43,9 @@ class OptimizerConfig:
     Attributes:
       name: 'momentum' (PyTorch's and optax's: v = m v + g, w = w - lr v); 'paper_momentum'
         (the papers' and Caffe's, the rate inside the velocity: v = m v + lr g, w = w - v; they
-        differ when the rate changes); 'adam' (L2 in the gradient); 'adamw' (decoupled decay).
+        differ when the rate changes); 'adam' (L2 in the gradient); 'adamw' (decoupled decay);
+        'levenberg_marquardt' (each parameter's rate is divided by `damping` and the curvature of
+        the loss; LeCun et al. 1998, appendix C).
       learning_rate: the initial rate; the schedule's peak.
       momentum: the momentum of both momentum forms.
       weight_decay: the factor l of the gradient's l w (an L2 penalty of l/2 times the sum of
@@ -52,6 +59,9 @@ class OptimizerConfig:
       epsilon_hat: add `epsilon` to the root of the second moment before that is corrected for its
         start from zero, as Keras and TensorFlow do (the 'epsilon hat' of Kingma and Ba 2014,
         section 2); early steps are then shorter. PyTorch and optax correct first.
+      damping: added to the curvature, for 'levenberg_marquardt'.
+      curvature_examples: training examples that the curvature is measured on before each epoch,
+        for 'levenberg_marquardt': the first of the epoch's own order.
       ema: decay per step of the moving average of the parameters that evaluation then uses; None
         for no average.
       polyak: epochs after which the parameters of every step are averaged, each with the same
@@ -68,7 +78,7 @@ class OptimizerConfig:
         holds.
     """
 
-    name: Literal["momentum", "paper_momentum", "adam", "adamw"] = "momentum"
+    name: Literal["momentum", "paper_momentum", "adam", "adamw", "levenberg_marquardt"] = "momentum"
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0
@@ -78,6 +88,8 @@ class OptimizerConfig:
     b2: float = 0.999
     epsilon: float = 1e-8
     epsilon_hat: bool = False
+    damping: float = 0.02
+    curvature_examples: int = 500
     ema: float | None = None
     polyak: int | None = None
     filter_rms: float | None = None
@@ -99,7 +111,11 @@ class OptimizerConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise UserError(f"optimizer.{name}={value} must be at least 0 and below 1.")
-        for name in ("epsilon", "filter_rms"):
+        if self.curvature_examples < 1:
+            raise UserError(
+                f"optimizer.curvature_examples={self.curvature_examples} must be 1 or more."
+            )
+        for name in ("epsilon", "damping", "filter_rms"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f"optimizer.{name}={value} must be positive.")
@@ -214,6 +230,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtra
         "paper_momentum": (decay, rate, velocity),
         "adam": (decay, moments, rate),
         "adamw": (moments, decay, rate),
+        "levenberg_marquardt": (decay, divide_by_curvature(config.damping), rate),
     }
     limit = () if config.filter_rms is None else (limit_filters(config.filter_rms),)
     chain = optax.chain(*forms[config.name], optax.scale(-1.0), *limit)

@@ -1,7 +1,7 @@
 """Transformations of gradients, in optax's form, that optax has not."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,4 +60,27 @@ def limit_filters(rms: float) -> optax.GradientTransformation:
 
     return optax.stateless(
         lambda updates, params: jax.tree_util.tree_map_with_path(limited, updates, params)
+    )
+
+
+class Curvature(NamedTuple):
+    """What the optimizer remembers.
+
+    Attributes:
+      curvature: of each parameter, as `jaxcnn.training.levenberg_marquardt` measures it; zeros
+        before the first time.
+    """
+
+    curvature: Any
+
+
+def divide_by_curvature(damping: float) -> optax.GradientTransformation:
+    """Divides each gradient by ``damping`` and the curvature, which is measured elsewhere."""
+
+    def update(updates: Any, state: Curvature, params: Any = None) -> tuple[Any, Curvature]:
+        del params
+        return jax.tree.map(lambda u, h: u / (damping + h), updates, state.curvature), state
+
+    return optax.GradientTransformation(
+        lambda p: Curvature(jax.tree.map(jnp.zeros_like, p)), update
     )
