@@ -1,81 +1,73 @@
-"""Configurations trained from several seeds, each a run of its own, and what they come to."""
+"""Configurations trained from several seeds, one run after another, each in its own folder."""
 
 import contextlib
 import dataclasses
+import fnmatch
 import io
-import json
-import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from experiments.config import Experiment
+from experiments.outcomes import Outcome, read_outcome
 from experiments.run import run
-from experiments.workdir import RESULT
-from jaxcnn.errors import UserError
-from jaxcnn.training.records import read_metrics
+from experiments.workdir import set_aside
+from jaxcnn.errors import UserError, unknown_name
+from jaxcnn.files import writing
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a comparison takes of a finished run; errors are top-1, in [0, 1].
+class RunsConfig:
+    """Which runs are made, and where.
 
     Attributes:
-      seed: of the run.
-      error: of the last state on the test split, or on the evaluation's where there is no other.
-      examples: images of that split.
-      curve: the training error over each epoch, as the network was trained: with dropout and
-        augmentation, by parameters that changed meanwhile.
-      evaluations: the evaluation's error after each epoch.
-      epochs: of these two.
-      seconds: the run took; None for one that was stopped and continued.
-      hardware: in words.
+      seeds: each configuration is trained once from each.
+      only: the configurations to train, by name or by patterns such as 'plain*'; () for all.
+      workdir: the folder that holds a folder of each run; None for `runs/COMMAND/PRESET`.
+      restart: begin anew, renaming the work directory of an earlier start.
     """
 
-    seed: int
-    error: float
-    examples: int
-    curve: tuple[float, ...]
-    evaluations: tuple[float, ...]
-    epochs: tuple[float, ...]
-    seconds: float | None
-    hardware: str
+    seeds: tuple[int, ...] = (0, 1, 2)
+    only: tuple[str, ...] = ()
+    workdir: str | None = None
+    restart: bool = False
 
-    @property
-    def training_error(self) -> float:
-        """That over the last epoch."""
-        return self.curve[-1]
+    def check_seeds(self) -> None:
+        """Raises a UserError for seeds that are none, or twice the same."""
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(
+                f"seeds={','.join(map(str, self.seeds)) or '()'} must be one or more, each once, "
+                "such as 0,1,2."
+            )
 
 
-def read_outcome(workdir: Path, seed: int) -> Outcome:
-    """The outcome of the finished run in a folder.
+def begin(config: RunsConfig, default: str) -> Path:
+    """The folder of a study, made; on a restart that of an earlier one is renamed.
 
     Raises:
-      UserError: its files cannot be read.
+      UserError: it cannot be made.
     """
-    try:
-        result = json.loads((workdir / RESULT).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{workdir / RESULT} cannot be read ({error}); rename {workdir}, and this run is made "
-            "again."
-        ) from error
-    lines = read_metrics(workdir / "metrics.jsonl")
-    trained = [line for line in lines if line["kind"] == "epoch"]
-    evaluated = result.get("test") or result
-    return Outcome(
-        seed=seed,
-        error=1 - evaluated["accuracy"],
-        examples=evaluated["examples"],
-        curve=tuple(1 - line["accuracy"] for line in trained),
-        evaluations=tuple(1 - line["accuracy"] for line in lines if line["kind"] == "eval"),
-        epochs=tuple(line["epoch"] for line in trained),
-        seconds=None if result["continued"] else result["seconds"],
-        hardware=result["hardware"],
-    )
+    folder = Path(config.workdir or default)
+    with writing(folder):
+        if config.restart and folder.exists():
+            set_aside(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def chosen(names: Iterable[str], only: Sequence[str]) -> list[str]:
+    """The names that equal or match one of ``only``, in their order; all where that is empty.
+
+    Raises:
+      UserError: one of ``only`` matches none.
+    """
+    names = list(names)
+    for pattern in only:
+        if not fnmatch.filter(names, pattern):
+            raise unknown_name("variation", pattern, names)
+    return [n for n in names if not only or any(fnmatch.fnmatchcase(n, p) for p in only)]
 
 
 def repeat(
@@ -133,49 +125,3 @@ def repeat(
             flush=True,
         )
     return outcomes
-
-
-@dataclasses.dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation (that of n - 1) of some values; None of a single one."""
-
-    mean: float
-    deviation: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """That of the values, of which there is at least one."""
-        deviation = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.fmean(values), deviation)
-
-    def percent(self) -> str:
-        """In percent, such as ``'1.39 ± 0.28'``, or ``'1.39'`` of a single value."""
-        deviation = "" if self.deviation is None else f" ± {100 * self.deviation:.2f}"
-        return f"{100 * self.mean:.2f}{deviation}"
-
-
-def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """The outcomes of one configuration, as a JSON-able dict."""
-    error = Spread.of([outcome.error for outcome in outcomes])
-    training = Spread.of([outcome.training_error for outcome in outcomes])
-    whole = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
-    return {
-        "seeds": [outcome.seed for outcome in outcomes],
-        "examples": outcomes[0].examples,
-        "errors": [outcome.error for outcome in outcomes],
-        "error": dataclasses.asdict(error),
-        "training_errors": [outcome.training_error for outcome in outcomes],
-        "training_error": dataclasses.asdict(training),
-        "seconds": statistics.fmean(whole) if whole else None,
-    }
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose source is aligned: the first column to the left, numbers too."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(c.ljust(w) for c, w in zip(cells, widths, strict=True))} |"
-
-    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
-    return "\n".join([line(head), rule, *map(line, rows)])

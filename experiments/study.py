@@ -5,47 +5,39 @@ makes of them a table, a picture and a JSON file.
 """
 
 import dataclasses
-import fnmatch
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import commandline, report
 from experiments.config import Experiment
 from experiments.fields import fields_of, replaced
-from experiments.repetition import Outcome, Spread, repeat, summary, table
+from experiments.outcomes import Outcome, Spread, summary, table
+from experiments.repetition import RunsConfig, begin, chosen, repeat
 from experiments.run import AGAIN
-from experiments.workdir import set_aside
-from jaxcnn.errors import UserError, unknown_name
-from jaxcnn.files import write_atomically, writing
+from jaxcnn.errors import UserError
+from jaxcnn.files import write_atomically
 from jaxcnn.inspection.pictures import Compared, draw_comparison
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig(Experiment):
+class StudyConfig(RunsConfig, Experiment):
     """The recipe that the runs of a study share, and which runs there are.
 
     Attributes:
       seed: is set by the study, from `seeds`; leave it at 0.
-      workdir: the folder of the study, which holds a folder of each run; None for
-        `runs/STUDY/PRESET`.
-      restart: begin anew, renaming the folder of an earlier study.
-      seeds: each variation is trained once from each.
-      only: the variations to train, by name or by patterns such as 'plain*'; () for all.
+      resume: what each of the runs does.
     """
 
-    seeds: tuple[int, ...] = (0, 1, 2)
-    only: tuple[str, ...] = ()
+    @classmethod
+    def of(cls, experiment: Experiment, **fields: Any) -> "StudyConfig":
+        """A recipe as the one that a study's runs share."""
+        return cls(**vars(experiment) | fields)
 
     def check_runs(self) -> None:
         """Raises a UserError for seeds that are none, or twice the same."""
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(
-                f"seeds={','.join(map(str, self.seeds)) or '()'} must be one or more, each once, "
-                "such as 0,1,2."
-            )
+        self.check_seeds()
         if self.seed:
             raise UserError(f"seed={self.seed} is for one run; give seeds, such as 0,1,2.")
 
@@ -133,33 +125,6 @@ def run_study(study: Study, config: StudyConfig, preset: str) -> int:
     print(f"\n{lines}\n\n{_conclusion(result)}")
     print(f"Written to {folder}: study.json, table.md, study.png, and a folder of each run.")
     return 0
-
-
-def begin(config: StudyConfig, default: str) -> Path:
-    """The folder of a study, made; on a restart that of an earlier one is renamed.
-
-    Raises:
-      UserError: it cannot be made.
-    """
-    folder = Path(config.workdir or default)
-    with writing(folder):
-        if config.restart and folder.exists():
-            set_aside(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def chosen(names: Iterable[str], only: Sequence[str]) -> list[str]:
-    """The names that equal or match one of ``only``, in their order; all where that is empty.
-
-    Raises:
-      UserError: one of ``only`` matches none.
-    """
-    names = list(names)
-    for pattern in only:
-        if not fnmatch.filter(names, pattern):
-            raise unknown_name("variation", pattern, names)
-    return [n for n in names if not only or any(fnmatch.fnmatchcase(n, p) for p in only)]
 
 
 def errors_table(result: Mapping[str, Any]) -> str:
