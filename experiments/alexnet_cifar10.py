@@ -75,7 +75,7 @@ DIGITS = replace(
     SOURCE,
     model=replace(SOURCE.model, width=24, hidden=(128, 128)),
     data=replace(SOURCE.data, source="digits", image_size=67),
-    train=TrainConfig(epochs=20, batch_size=16, log_every=20),
+    train=TrainConfig(epochs=30, batch_size=16, log_every=20),
 )
 POOL_BATCH_NORM_DIGITS = replace(
     DIGITS,

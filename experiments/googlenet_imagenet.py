@@ -1,4 +1,4 @@
-"""GoogLeNet on ImageNet by the recipe of Szegedy et al. (arXiv 1409.4842, section 6), and a source's.
+"""GoogLeNet on ImageNet by Szegedy et al. (arXiv 1409.4842, section 6), and a source's recipe.
 
     python -m experiments.googlenet_imagenet --config=digits    # embedded data, minutes on 2 cores
     python -m experiments.prepare imagenet2012 --manual_dir=FOLDER/OF/THE/TARS

@@ -69,10 +69,10 @@ MODERN = modern(
     )
 )
 
-# A quarter as wide, on 64x64 digits, of which the pools leave one position. It differs from the paper
-# in width (24), head (128 units), initialisation (He, and so mean and standard deviation in place of
-# the mean image), dropout (0.2), batch (64), epochs, patience (3) and augmentation (crops of 72
-# pixels, no flip): 1,438 images are few.
+# A quarter as wide, on 64x64 digits, of which the pools leave one position. It differs from the
+# paper in width (24), head (128 units), initialisation (He, and so mean and standard deviation in
+# place of the mean image), dropout (0.2), batch (64), epochs, patience (3) and augmentation (crops
+# of 72 pixels, no flip): 1,438 images are few.
 DIGITS = replace(
     PAPER,
     model=replace(
