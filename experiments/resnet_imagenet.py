@@ -87,7 +87,7 @@ DIGITS = replace(
     augment=AugmentConfig(pad=2, flip=False),
     optimizer=replace(PAPER.optimizer, learning_rate=0.05),
     schedule=ScheduleConfig(kind="cosine", warmup_epochs=0.5),
-    train=TrainConfig(epochs=16, batch_size=64, exact_statistics=20, log_every=10),
+    train=TrainConfig(epochs=12, batch_size=64, exact_statistics=20, log_every=10),
     checkpoint=CheckpointConfig(),
 )
 
@@ -102,7 +102,7 @@ PRESETS = {
     "plain18": (_of("plain18"), "18 layers without shortcuts"),
     "plain34": (_of("plain34"), "34 layers without shortcuts"),
     "modern": (modern(PAPER), "50 layers as they would be trained today, 120 epochs"),
-    "digits": (DIGITS, "18 layers on the embedded digits, narrow, 16 epochs"),
+    "digits": (DIGITS, "18 layers on the embedded digits, narrow, 12 epochs"),
 }
 
 RECIPE = Recipe(
