@@ -13,9 +13,9 @@ dropout, He's initialisation, rate 0.1 divided by ten at 32,000 and 48,000 of 64
 here exactly 400. The test images are seen once, by the last state, in a single view.
 
 Published test error in % (Table 6): 20 layers 8.75, 32 7.51, 44 7.17, 56 6.97, 110 6.43 (the best
-of five, 6.61 +- 0.16). Of the plain networks the paper has figures alone: they become worse with
-depth, and 110 layers have "a training error higher than 60 %". The paper does not say whether the
-networks of Table 6 are trained on the 45,000 or on all 50,000; these are on the 45,000.
+of five, 6.61 +- 0.16). The plain networks' errors are curves alone (Figure 6): they grow with
+depth, and that of 110 layers is above 60 % and left out. Whether the networks of Table 6 saw the
+45,000 or all 50,000 the paper does not say; these see the 45,000.
 Hardware and time of the paper: not stated. Ours: not measured.
 
 What the paper leaves open and we chose: which 5,000 images are held out (the last of the training

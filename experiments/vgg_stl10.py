@@ -53,8 +53,8 @@ BATCH_NORM = Experiment(
     eval=EvalConfig(batch_size=64),
 )
 
-# Narrow (width 16), at 32x32, few epochs, for rates that suit them; the first with a cosine schedule
-# and shifts of up to 2 pixels. Batch 4 would take the two cores long: 32.
+# Narrow (width 16), at 32x32, few epochs, for rates that suit them; the first with a cosine
+# schedule and shifts of up to 2 pixels. Batch 4 would take the two cores long: 32.
 DIGITS = replace(
     AVERAGE,
     model=replace(AVERAGE.model, width=16),
