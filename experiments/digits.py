@@ -20,7 +20,7 @@ import experiments
 from experiments import commandline, report
 from experiments.config import Experiment
 from experiments.outcomes import Spread, summary, table
-from experiments.repetition import RunsConfig, begin, chosen, repeat
+from experiments.repetition import RunsConfig, chosen, make_folder, plan, repeat
 from experiments.run import AGAIN, Recipe
 from jaxcnn.files import write_atomically
 
@@ -86,8 +86,10 @@ def measure(config: DigitsConfig, presets: Mapping[str, Experiment]) -> int:
     """
     config.check_seeds()
     names = chosen(presets, config.only)
-    folder = begin(config, "runs/digits/all")
-    outcomes = repeat({name: presets[name] for name in names}, config.seeds, folder, "digits")
+    folder = Path(config.workdir or "runs/digits/all")
+    planned = plan({name: presets[name] for name in names}, config.seeds, folder)
+    make_folder(folder, restart=config.restart)
+    outcomes = repeat(planned, "digits")
     if outcomes is None:
         return AGAIN
     result = {

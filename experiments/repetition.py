@@ -43,18 +43,16 @@ class RunsConfig:
             )
 
 
-def begin(config: RunsConfig, default: str) -> Path:
-    """The folder of a study, made; on a restart that of an earlier one is renamed.
+def make_folder(folder: Path, *, restart: bool) -> None:
+    """Makes the folder of the runs; on a restart that of an earlier start is renamed.
 
     Raises:
       UserError: it cannot be made.
     """
-    folder = Path(config.workdir or default)
     with writing(folder):
-        if config.restart and folder.exists():
+        if restart and folder.exists():
             set_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def chosen(names: Iterable[str], only: Sequence[str]) -> list[str]:
@@ -70,58 +68,68 @@ def chosen(names: Iterable[str], only: Sequence[str]) -> list[str]:
     return [n for n in names if not only or any(fnmatch.fnmatchcase(n, p) for p in only)]
 
 
-def repeat(
-    runs: Mapping[str, Experiment], seeds: Sequence[int], folder: Path, command: str
-) -> dict[str, list[Outcome]] | None:
-    """Trains each configuration once from each seed, in folders of their own.
-
-    What an earlier, interrupted call finished is not done again, and what it began goes on.
-
-    Args:
-      runs: configurations by name; their own seeds and work directories do not count.
-      seeds: at least one.
-      folder: each run's is ``folder/NAME/seed_N``.
-      command: the command's name, for messages.
-
-    Returns:
-      The outcomes by name, in the order of the seeds; None when it was asked to stop.
+def plan(
+    runs: Mapping[str, Experiment], seeds: Sequence[int], folder: Path
+) -> dict[tuple[str, int], Experiment]:
+    """Each configuration from each seed, by name and seed, with ``folder/NAME/seed_N`` its own.
 
     Raises:
-      UserError: a configuration cannot work, which is looked for before anything is trained, or a
-        folder holds another run than its own.
+      UserError: a configuration cannot work.
     """
-    made = {
+    planned = {
         (name, seed): dataclasses.replace(
             config, seed=seed, workdir=str(folder / name / f"seed_{seed}")
         )
         for name, config in runs.items()
         for seed in seeds
     }
-    for (name, _), config in made.items():
+    for (name, _), config in planned.items():
+        if config.parallel.detect or config.parallel.coordinator is not None:
+            raise UserError(
+                "this command makes one run after another in one process; leave "
+                "parallel.coordinator and parallel.detect out."
+            )
         try:
             config.check()
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-        if config.parallel.detect or config.parallel.processes not in (None, 1):
-            raise UserError(
-                f"{command} makes one run after another in one process; leave parallel.coordinator "
-                "and parallel.detect out."
-            )
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in runs}
+    return planned
+
+
+def repeat(
+    planned: Mapping[tuple[str, int], Experiment], command: str
+) -> dict[str, list[Outcome]] | None:
+    """Trains what is planned.
+
+    What an earlier, interrupted call finished is not done again, and what it began goes on.
+
+    Args:
+      planned: as of ``plan``.
+      command: the command's name, for messages.
+
+    Returns:
+      The outcomes by name, in the order of the seeds; None when it was asked to stop.
+
+    Raises:
+      UserError: a run cannot work on its data, or a folder holds another run than its own.
+    """
+    outcomes: dict[str, list[Outcome]] = {}
     started = time.monotonic()
-    for number, ((name, seed), config) in enumerate(made.items(), start=1):
+    for number, ((name, seed), config) in enumerate(planned.items(), start=1):
         with contextlib.redirect_stdout(io.StringIO()):  # a page for each run; its files have it
             status = run(config, command, f"{name}, seed {seed}")
         if status:
-            print(f"Stopped in run {number} of {len(made)}; the same command goes on from there.")
+            print(
+                f"Stopped in run {number} of {len(planned)}; the same command goes on from there."
+            )
             return None
         jax.clear_caches()  # the compiled steps of a run serve no other one
         outcome = read_outcome(Path(config.workdir or ""), seed)
-        outcomes[name].append(outcome)
-        left = (time.monotonic() - started) / number * (len(made) - number) / 60
+        outcomes.setdefault(name, []).append(outcome)
+        left = (time.monotonic() - started) / number * (len(planned) - number) / 60
         print(
-            f"[{number} of {len(made)}] {name}, seed {seed}: top-1 error {outcome.error:.2%}"
-            + (f"; about {left:.0f} min left" if number < len(made) else ""),
+            f"[{number} of {len(planned)}] {name}, seed {seed}: top-1 error {outcome.error:.2%}"
+            + (f"; about {left:.0f} min left" if number < len(planned) else ""),
             flush=True,
         )
     return outcomes

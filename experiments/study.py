@@ -8,13 +8,14 @@ import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments import commandline, report
 from experiments.config import Experiment
 from experiments.fields import fields_of, replaced
 from experiments.outcomes import Outcome, Spread, summary, table
-from experiments.repetition import RunsConfig, begin, chosen, repeat
+from experiments.repetition import RunsConfig, chosen, make_folder, plan, repeat
 from experiments.run import AGAIN
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
@@ -101,8 +102,10 @@ def run_study(study: Study, config: StudyConfig, preset: str) -> int:
         name: _varied(config, study.variations[name], study.presets.get(preset))
         for name in chosen(study.variations, config.only)
     }
-    folder = begin(config, f"runs/{study.name}/{preset}")
-    outcomes = repeat(runs, config.seeds, folder, study.name)
+    folder = Path(config.workdir or f"runs/{study.name}/{preset}")
+    planned = plan(runs, config.seeds, folder)
+    make_folder(folder, restart=config.restart)
+    outcomes = repeat(planned, study.name)
     if outcomes is None:
         return AGAIN
     result = {
