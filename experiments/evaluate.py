@@ -2,8 +2,7 @@
 
     python -m experiments.evaluate --model=vgg16 --weights=vgg16-397923af.pth --protocol=ten_crop
     python -m experiments.evaluate --run=runs/vgg_imagenet/d --protocol=dense --scales=224,256,288
-    python -m experiments.evaluate --run=runs/vgg_imagenet/d_jitter,runs/vgg_imagenet/e_jitter
-    --protocol=dense+multi_crop --scales=256,384,512
+    python -m experiments.evaluate --run=WORKDIR_OF_D,WORKDIR_OF_E --protocol=dense+multi_crop
 
 A file of weights (of torchvision, timm, Keras, or ours) needs the name of its network; a run is
 named by its work directory, and its best checkpoint, else its newest, is taken. Several of either,

@@ -14,7 +14,8 @@ from networks import apply, initialized
 from PIL import Image
 
 from experiments import ensemble, evaluate, vgg_imagenet
-from experiments.commandline import run_main
+from experiments.commandline import fields_of, run_main, undocumented
+from experiments.evaluation_config import EvaluateConfig
 from experiments.members import Member
 from experiments.run import main as run_recipe
 from jaxcnn import models
@@ -321,6 +322,18 @@ def test_a_mistake_is_one_sentence(change, word, folder, networks, tmp_path, cap
     assert word in errors
     assert errors.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_help_says_what_every_option_means(capsys):
+    with pytest.raises(SystemExit) as status:
+        evaluate.main(["--help"])
+    assert status.value.code == 0
+    text = capsys.readouterr().out
+    assert not undocumented(EvaluateConfig)
+    for field in fields_of(EvaluateConfig()):
+        assert f"\n  --{field.name}" in text
+    for protocol in METHODS:
+        assert f"`{protocol}`" in text
 
 
 def test_nothing_to_evaluate_and_a_folder_that_is_something_else(
