@@ -27,7 +27,7 @@ from experiments.config import Experiment
 from experiments.network import ModelConfig
 from experiments.study import Study, StudyConfig, main
 from jaxcnn.data.crops import AugmentConfig
-from jaxcnn.data.pipeline import DataConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.training.checkpoints import CheckpointConfig
 from jaxcnn.training.optimizers import OptimizerConfig
 from jaxcnn.training.schedules import ScheduleConfig
