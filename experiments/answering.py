@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.members import Member
-from jaxcnn.data.pipeline import DataConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.prefetch import read_ahead
 from jaxcnn.data.shown import ImageViews, Shown
 from jaxcnn.data.sources import Source

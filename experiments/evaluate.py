@@ -39,7 +39,7 @@ from experiments.evaluation_config import EvaluateConfig
 from experiments.members import Member, run_config
 from experiments.options import parse_options
 from experiments.run import set_up_jax
-from jaxcnn.data.pipeline import DataConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.protocols import looks, usual_scales

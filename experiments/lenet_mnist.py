@@ -32,7 +32,7 @@ from experiments.config import Experiment
 from experiments.network import ModelConfig
 from experiments.run import Recipe, main
 from jaxcnn.data.crops import AugmentConfig
-from jaxcnn.data.pipeline import DataConfig
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.training.optimizers import OptimizerConfig
 from jaxcnn.training.schedules import ScheduleConfig
 from jaxcnn.training.train_config import TrainConfig

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.decode import decode
-from jaxcnn.data.pipeline import DataConfig
 from jaxcnn.data.sources import Source
 from jaxcnn.data.views import pad, rescale
 from jaxcnn.errors import UserError
