@@ -148,6 +148,7 @@ def run(workdir, *, stop_at=None, schedule=PLATEAU, statistics=0, every=None, **
                 config=TrainConfig(batch_size=BATCH, log_every=3, **train),
                 schedule=schedule,
                 penalty=penalty,
+                begin_epoch=None,
                 finalize=finalize if statistics else None,
                 checkpoint_every=every,
                 newest=newest,

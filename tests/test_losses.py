@@ -12,6 +12,7 @@ from jaxcnn import losses, models
 from jaxcnn.errors import UserError
 from jaxcnn.models.lenet import targets
 from jaxcnn.preprocessing import Preprocessing
+from jaxcnn.training import criteria
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(scale=3, size=(20, 7)).astype(np.float32)
@@ -40,6 +41,21 @@ def test_the_forms_of_the_cross_entropy_agree():
     by_hand = -(smooth * log_probabilities).sum(1)
     for form, values in forms:
         np.testing.assert_allclose(form(values, smooth), by_hand, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "map"])
+def test_a_smoothed_target_has_a_share_of_every_class(loss):
+    logits = jnp.asarray(np.random.default_rng(3).normal(size=(len(LABELS), 7)))
+    plain = criteria.LOSSES[loss]
+    of_each = jnp.stack([plain(logits, jnp.full(len(LABELS), k)) for k in range(7)])
+    expected = 0.9 * plain(logits, LABELS) + 0.1 * of_each.mean(0)
+    smoothed = criteria.training_loss(loss, 0.1)
+    np.testing.assert_allclose(smoothed(logits, LABELS), expected, rtol=1e-5)
+    # Mixed targets are smoothed as whole ones are.
+    mixed = 0.3 * jax.nn.one_hot(LABELS, 7) + 0.7 * jax.nn.one_hot((LABELS + 1) % 7, 7)
+    other = smoothed(logits, (LABELS + 1) % 7)
+    np.testing.assert_allclose(smoothed(logits, mixed), 0.3 * expected + 0.7 * other, rtol=1e-5)
+    assert criteria.training_loss(loss, 0.0) is plain
 
 
 def test_a_certain_answer_has_a_finite_loss_and_gradient():

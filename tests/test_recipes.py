@@ -562,6 +562,67 @@ def test_an_optimizer_and_a_schedule(optimizer, schedule, rates, place):
     assert "This run is finished." in run(*command).output
 
 
+HELD_OUT = ("--config.data.eval_split=train[320:400]", "--config.data.test_split=test[:100]")
+
+
+def test_a_test_split_is_for_the_last_state_alone(place):
+    ran = run("vgg_imagenet", *DIGITS, *HELD_OUT)
+    workdir = place / "runs/vgg_imagenet/digits"
+    assert_consistent(workdir, ran, examples=80)
+    found = result(workdir)
+    test = found["test"]
+    assert (test["split"], test["examples"], test["skipped"]) == ("digits test[:100]", 100, 0)
+    of_classes = {name: each["correct"] for name, each in test["classes"].items()}
+    assert test["accuracy"] == sum(of_classes.values()) / 100
+    assert f"Test: top-1 accuracy {test['accuracy']:.2%}" in ran.output
+    assert "Accuracy per class, digits test[:100]:" in ran.output
+    assert len(metrics(workdir, "eval", "loss")) == 2
+    # Killed when all was done but for the result, it finds the same; then it is finished.
+    (workdir / "result.json").unlink()
+    again = run("vgg_imagenet", *DIGITS, *HELD_OUT)
+    assert "Continuing from step 10." in again.output
+    assert result(workdir)["test"] == test
+    shown = run("vgg_imagenet", *DIGITS, *HELD_OUT)
+    assert "This run is finished." in shown.output
+    assert f"Test: top-1 accuracy {test['accuracy']:.2%}" in shown.output
+
+
+def test_the_loss_is_that_of_the_evaluation_and_smoothed_in_training_alone(place):
+    workdir = place / "runs/vgg_imagenet/digits"
+    # The network stays what it is.
+    standing = ("--config.optimizer.learning_rate=1e-30", "--config.train.steps=4")
+
+    def losses(*changes):
+        """In training and in the evaluation."""
+        run("vgg_imagenet", *DIGITS, *standing, "--config.restart=True", *changes)
+        return [metrics(workdir, kind, "loss") for kind in ("epoch", "eval")]
+
+    plain = losses()
+    smoothed = losses("--config.train.label_smoothing=0.9")
+    distances = losses("--config.train.loss=map")
+    assert smoothed[1] == plain[1]
+    assert smoothed[0] != plain[0]
+    # One more term in the sum: more by less than log 2.
+    for ours, without in zip(distances, plain, strict=True):
+        assert 0 < ours[0] - without[0] < np.log(2)
+    assert result(workdir)["epochs"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("--config.train.exact_statistics=3", "and model.name=vgg11 has none"),
+        ("--config.optimizer.decay_layers=cnv.*", "optimizer.decay_layers=cnv.* matches no layer"),
+        ("--config.data.test_split=test[:0]", "test[:0]"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_one_sentence(change, sentence, place):
+    ran = run("vgg_imagenet", *DIGITS, change, status=2)
+    assert sentence in ran.errors
+    assert "Traceback" not in ran.errors
+    assert not (place / "runs").exists()
+
+
 def test_bfloat16_and_averaged_parameters(ran_digits, place):
     changes = ("--config.model.dtype=bfloat16", "--config.optimizer.ema=0.9999")
     ran = run("vgg_imagenet", *DIGITS, *changes)
