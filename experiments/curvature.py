@@ -23,7 +23,7 @@ def curvature_measurer(
 
     It is measured on the first examples of the epoch's own order, and by one device of each
     process on all of them: it is the same however many there are. None where the optimizer has
-    no use for it.
+    no use for it. ``augment`` knows no axis of pmap.
     """
     if config.optimizer.name != "levenberg_marquardt":
         return None

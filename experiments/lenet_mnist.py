@@ -67,9 +67,15 @@ DIGITS = replace(
     train=TrainConfig(epochs=30, batch_size=64, log_every=10),
 )
 
+# A tenth of the paper's rates: at its own, from its initialisation, the first pass over the digits
+# saturates all of F6, as the curvature measured before it is that of almost silent units.
 LENET_1998_DIGITS = replace(
     LENET_1998,
     data=replace(LENET_1998.data, source="digits"),
+    optimizer=replace(LENET_1998.optimizer, learning_rate=5e-5),
+    schedule=ScheduleConfig(
+        kind="table", table=("0=5e-5", "2=2e-5", "5=1e-5", "8=5e-6", "12=1e-6")
+    ),
     train=replace(LENET_1998.train, log_every=500),
 )
 

@@ -1,5 +1,6 @@
 """The training of a run: its steps, its evaluations and what is kept of them, put together."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -54,13 +55,10 @@ def train(
     primary = jax.process_index() == 0
     steps_per_epoch = data.train_batches.steps_per_epoch
     last = config.train.last_step(steps_per_epoch)
-    augment = augment_by(
-        preprocessing,
-        config,
-        statistics,
-        num_classes=model.num_classes,
-        axis_name=layout.axis_name,
+    augment_on = functools.partial(
+        augment_by, preprocessing, config, statistics, num_classes=model.num_classes
     )
+    augment = augment_on(axis_name=layout.axis_name)
     train_step = _train_step(config, model, augment, layout, steps_per_epoch)
     stop = StopRequest()
     evaluate_on = _evaluator(config, model, preprocessing, layout, stop)
@@ -101,7 +99,9 @@ def train(
                 penalty=layout.compile(
                     lambda state: l2_penalty(config.optimizer, state.variables()["params"])
                 ),
-                begin_epoch=curvature_measurer(config, model, augment, layout, data),
+                begin_epoch=curvature_measurer(
+                    config, model, augment_on(axis_name=None), layout, data
+                ),
                 finalize=_finalizer(config, model, augment, layout, data, stop),
                 checkpoint_every=config.checkpoint.every_steps,
                 newest=newest,

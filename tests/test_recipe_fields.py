@@ -31,7 +31,7 @@ PRESETS = [
     for preset in recipe.presets
     if not preset.endswith("digits")
 ]
-WHERE = r"((sections?|tables?|figure|appendix|equation) [A-Z\d]|README|source|ours)\b.*"
+WHERE = r"((sections?|tables?|figure|appendix|equation) [A-Z\d]+|README|source|ours)\b.*"
 
 
 def of_the_network(config, name):

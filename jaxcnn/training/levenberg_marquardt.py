@@ -79,7 +79,9 @@ def make_curvature(
             return logits, None
 
         outputs, head = network(params)
-        total = lambda x: jnp.sum(loss(x if head is None else head.apply({}, x), targets))  # noqa: E731
+
+        def total(x: jax.Array) -> jax.Array:
+            return jnp.sum(loss(x if head is None else jnp.asarray(head.apply({}, x)), targets))
 
         def by_output(place: jax.Array) -> jax.Array:
             """The second derivative of each example's loss by one of its outputs."""
