@@ -89,7 +89,7 @@ DIGITS = Experiment(
 )
 
 # The other columns take longer for an epoch and do with fewer.
-SHORT_DIGITS = replace(DIGITS, train=replace(DIGITS.train, epochs=12))
+SHORT_DIGITS = replace(DIGITS, train=replace(DIGITS.train, epochs=16))
 
 
 def _presets() -> dict[str, tuple[Experiment, str]]:
@@ -110,7 +110,7 @@ def _presets() -> dict[str, tuple[Experiment, str]]:
         if preset != "a":
             presets[f"{preset}_digits"] = (
                 _of(SHORT_DIGITS, name=name),
-                f"{column} on the embedded digits, 12 epochs",
+                f"{column} on the embedded digits, 16 epochs",
             )
         presets[preset] = (_of(PAPER, name=name), f"{column}, the paper's recipe at S = 256")
         if preset != "a_lrn":
