@@ -34,7 +34,9 @@ WITHOUT_DATA = {
     "--manual_dir=FOLDER/OF/THE/TARS": "FOLDER/OF/THE/TARS",
     "--config=d": "experiments.prepare imagenet2012",
     "--config.data.source=PATH/TO/FOLDERS": "PATH/TO/FOLDERS",
+    "--weights=FILE": "FILE",
 }
+FIRST = "python -m experiments.vgg_imagenet --config=digits"
 
 
 def run(command, cwd):
@@ -64,8 +66,39 @@ def test_ci_runs_what_cannot_be_run_within_a_test():
     assert set(COMMANDS) >= AROUND
 
 
+@pytest.fixture(scope="module")
+def after_the_first(tmp_path_factory):
+    """The folder in which the README's first command was given, and what it did."""
+    folder = tmp_path_factory.mktemp("first")
+    return folder, run(FIRST, folder)
+
+
+def test_the_first_command(after_the_first):
+    folder, process = after_the_first
+    assert process.returncode == 0, process.stderr
+    assert "Result: top-1 accuracy" in process.stdout
+    result = json.loads((folder / "runs/vgg_imagenet/digits/result.json").read_text())
+    assert result["accuracy"] >= 0.98
+    assert result["seconds"] < 300
+
+
+def test_a_command_on_what_the_first_one_left(after_the_first):
+    folder, _ = after_the_first
+    commands = [c for c in COMMANDS if "--run=runs/vgg_imagenet/digits" in c.split()]
+    assert commands
+    for command in commands:
+        process = run(command, folder)
+        assert process.returncode == 0, process.stderr
+        assert "error" in process.stdout
+
+
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c not in AROUND and "parallel.coordinator" not in c]
+    "command",
+    [
+        c
+        for c in COMMANDS
+        if c not in {*AROUND, FIRST} and "parallel.coordinator" not in c and "--run=runs" not in c
+    ],
 )
 def test_a_command(command, tmp_path):
     if "experiments.benchmark" in command:
@@ -78,10 +111,6 @@ def test_a_command(command, tmp_path):
         return
     assert process.returncode == 0, process.stderr
     assert process.stdout
-    if command == "python -m experiments.vgg_imagenet --config=digits":
-        result = json.loads((tmp_path / "runs/vgg_imagenet/digits/result.json").read_text())
-        assert result["accuracy"] >= 0.98
-        assert result["seconds"] < 300
 
 
 def test_the_command_of_several_processes_is_understood(tmp_path):
