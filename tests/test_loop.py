@@ -299,3 +299,12 @@ def test_exact_statistics_after_an_early_end(plateau, tmp_path):
     again, same = run(tmp_path, epochs=50, statistics=2)
     chex.assert_trees_all_equal(again, state)
     assert same == loss
+
+
+def test_a_finished_run_can_be_given_exact_statistics(tmp_path):
+    plain, _ = run(tmp_path, steps=8, schedule=CONSTANT)
+    state, _ = run(tmp_path, steps=8, schedule=CONSTANT, statistics=2)
+    mean, _ = expected_statistics(state.ema, 8, 2)
+    np.testing.assert_allclose(state.batch_stats["bn"]["mean"], mean, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(state.params, plain.params)
+    chex.assert_trees_all_equal(kept(tmp_path, "checkpoints"), state)
