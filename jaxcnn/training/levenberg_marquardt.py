@@ -22,17 +22,25 @@ _HEAD = "logits"
 
 
 def with_curvature(opt_state: Any, curvature: Any) -> Any:
-    """An optimizer's state with other curvatures, in a tree like the parameters."""
+    """An optimizer's state with another curvature, a tree like the parameters.
+
+    The state of another optimizer is left alone, and so are frozen layers, which have none.
+    """
+
+    def is_masked(x: Any) -> bool:
+        return isinstance(x, optax.MaskedNode)
 
     def replaced(old: Any) -> Any:
         if not isinstance(old, Curvature):
             return old
-        # What is frozen has none.
-        masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
-        kept = jax.tree.map(
-            lambda old, new: old if masked(old) else new, old.curvature, curvature, is_leaf=masked
+        return Curvature(
+            jax.tree.map(
+                lambda old, new: old if is_masked(old) else new,
+                old.curvature,
+                curvature,
+                is_leaf=is_masked,
+            )
         )
-        return Curvature(kept)
 
     return jax.tree.map(replaced, opt_state, is_leaf=lambda x: isinstance(x, Curvature))
 
