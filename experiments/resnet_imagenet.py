@@ -24,6 +24,7 @@ Published, top-1/top-5 validation error in %, each protocol for itself:
 
 Validation during training is the second: the centre crop at a shorter side of 256.
 Hardware and time of the paper: not stated. Ours: not measured.
+On the digits: the README's table, from three seeds (`python -m experiments.digits`).
 
 What the paper leaves open and we chose: how long the error must stand still before the rate is
 divided (5 epochs, `schedule.patience`) and how often (no limit); that neither biases nor
