@@ -22,7 +22,13 @@ curvature measured on 500 images before each, mu 0.02, no distortions. The paper
 `jaxcnn.models.lenet`), and j, which it does not give, is 0.1. One image cannot be shared: it
 trains on one device.
 
-Result, hardware and time of `modern` and of `lenet_1998`: not measured.
+Result, hardware and time of `modern` and of `lenet_1998`: not measured. On the digits the paper's
+own rates failed, and `lenet_1998_digits` has others (below).
+
+On the digits, 359 test images, seeds 0, 1 and 2, two CPU cores that others were using too:
+`digits` 99.44, 98.89 and 99.16 %, mean 99.16 % (the best 0.56 above the worst), in 77 to 111 s
+(34 s of CPU time); `lenet_1998_digits`, on one device, 98.61, 99.16 and 98.05 %, mean 98.61 %
+(1.11), in 263 to 513 s (77 s of CPU time).
 """
 
 import sys
