@@ -246,6 +246,15 @@ def test_the_command(tars, tmp_path, capsys):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """Also where the tests were started in the background, by a shell that makes SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_the_command_is_stopped_in_one_sentence(tars, capsys, monkeypatch):
     for stop in (signal.SIGINT, signal.SIGTERM):
         monkeypatch.setattr(

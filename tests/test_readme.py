@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import benchmark, report
+from experiments import benchmark, report, study
+from experiments import digits as digits_table
 from jaxcnn import list_models
 from jaxcnn.models import create_model
 
@@ -34,7 +35,7 @@ WITHOUT_DATA = {
     "--manual_dir=FOLDER/OF/THE/TARS": "FOLDER/OF/THE/TARS",
     "--config=d": "experiments.prepare imagenet2012",
     "--config.data.source=PATH/TO/FOLDERS": "PATH/TO/FOLDERS",
-    "--weights=FILE": "FILE",
+    "--weights=FILE": "imagenet2012 is not in",
 }
 FIRST = "python -m experiments.vgg_imagenet --config=digits"
 
@@ -156,5 +157,10 @@ def test_the_figures_are_those_of_the_committed_files():
     speed = json.loads((RESULTS / "benchmark_vgg16_cpu.json").read_text())
     assert speed["command"] in COMMANDS
     assert f"```text\n{benchmark.text(speed)}\n```" in README
+    recipes = json.loads((RESULTS / "digits.json").read_text())
+    assert recipes["command"] in README
+    assert digits_table.markdown(recipes) in README
+    for name in ("depth_study", "degradation", "ablations"):
+        assert study.errors_table(json.loads((RESULTS / f"{name}.json").read_text())) in README
     for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
         assert (ROOT / link).exists(), link
