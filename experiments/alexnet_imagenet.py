@@ -13,8 +13,8 @@ random 224 crop of it, flip, RGB shift along the principal components; the mean 
 Published, top-1/top-5 validation error in % on ILSVRC-2012, mean softmax of ten crops (Table 2):
 one network 40.7/18.2, five 38.1/16.4; pre-trained on the whole of ImageNet, one 39.0/16.6, seven
 36.7/15.4. Validation during training is another protocol: the centre crop of 256.
-Hardware and time of the paper: two GTX 580, five to six days. Ours: not measured. `digits`: 97.21 %
-of the 359 test images (seed 0) in a form of 12 epochs; at 20 not measured.
+Hardware and time of the paper: two GTX 580, five to six days. Ours: not measured.
+On the digits: the README's table, from three seeds (`python -m experiments.digits`).
 
 What the paper leaves open and we chose: how long the error must stand still before the rate is
 divided (5 epochs, `schedule.patience`). Ours, too, is one mean image for 224 x 224, that of the

@@ -14,7 +14,8 @@ Howard's photometric distortions; the mean RGB subtracted.
 Published, top-5 error in % on the validation of ILSVRC-2014 (Table 3): one network 10.07 with one
 crop, 9.15 with ten, 7.89 with 144; seven networks 8.09, 7.62 and 6.67. Validation during training
 is the centre crop of 256. Hardware of the paper: CPUs (it estimates a week on a few GPUs).
-Ours: not measured; `digits` and `source_digits`: not measured either.
+Ours: not measured.
+On the digits: the README's table, from three seeds (`python -m experiments.digits`).
 
 What the paper leaves open, taken from Caffe's re-implementation (models/bvlc_googlenet: 31.3/11.1
 with the centre crop, by another schedule): batch 32, rate 0.01, weight decay 2e-4 on the kernels,
