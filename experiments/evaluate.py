@@ -43,7 +43,7 @@ from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.protocols import looks, usual_scales
-from jaxcnn.evaluation.scores import class_accuracy, error
+from jaxcnn.evaluation.scores import class_counts, error
 from jaxcnn.training.devices import make_layout
 from jaxcnn.training.processes import joined, wait_for_all
 
@@ -120,7 +120,7 @@ def evaluate(config: EvaluateConfig) -> None:
             "published": figures_of(config.protocol, scales, members)
             if whole and source.name.partition(":")[0] == "imagenet2012"
             else None,
-            "classes": class_accuracy(answers, class_names),
+            "classes": report.class_accuracy(*class_counts(answers, len(class_names)), class_names),
             "shapes": shapes,
             "hardware": hardware,
             "versions": report.versions(),

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.report import class_lines
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.answers import Answers
 from jaxcnn.evaluation.scores import confusion
@@ -119,10 +120,4 @@ def _classes(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
         some = [name for name in shown if classes[name]["count"]]
         shown = sorted(some, key=lambda name: classes[name]["accuracy"])[:5]
         title = f"The classes of the lowest accuracy, of {len(classes):,}:"
-    width = max(map(len, shown), default=0)
-    lines = [title]
-    for name in shown:
-        found = classes[name]
-        share = "no image" if found["accuracy"] is None else f"{found['accuracy']:8.2%}"
-        lines.append(f"  {name:<{width}}  {share}  ({found['correct']} of {found['count']})")
-    return lines
+    return [title, *class_lines({name: classes[name] for name in shown})]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxcnn.data.sources import Source
-from jaxcnn.training.metrics import ClassSums, class_accuracy, means
+from jaxcnn.training.metrics import ClassSums, means
 from jaxcnn.version import __version__
 
 FILES = {
@@ -43,6 +44,37 @@ def versions() -> dict[str, str]:
     }
 
 
+def class_accuracy(
+    correct: jax.Array | np.ndarray, count: jax.Array | np.ndarray, class_names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """For each class its accuracy (None where it has no image), correct answers and images.
+
+    Args:
+      correct: correct answers by class, shape ``(classes,)`` or longer.
+      count: images by class, likewise.
+      class_names: by class.
+    """
+    correct, count = np.asarray(correct), np.asarray(count)
+    return {
+        name: {
+            "accuracy": int(correct[k]) / int(count[k]) if count[k] else None,
+            "correct": int(correct[k]),
+            "count": int(count[k]),
+        }
+        for k, name in enumerate(class_names)
+    }
+
+
+def class_lines(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What ``class_accuracy`` found, a line to a class."""
+    width = max(map(len, classes), default=0)
+    lines = []
+    for name, found in classes.items():
+        share = "no image" if found["accuracy"] is None else f"{found['accuracy']:8.2%}"
+        lines.append(f"  {name:<{width}}  {share}  ({found['correct']} of {found['count']})")
+    return lines
+
+
 def measured(sums: ClassSums, source: Source, split: str | None) -> dict[str, Any]:
     """What an evaluation of a split found; ``sums`` are those over all its images."""
     return {
@@ -50,7 +82,7 @@ def measured(sums: ClassSums, source: Source, split: str | None) -> dict[str, An
         "examples": int(sums.total.count),
         "skipped": len(source) - int(sums.total.count),
         **means(sums.total),
-        "classes": class_accuracy(sums, source.class_names),
+        "classes": class_accuracy(sums.correct, sums.count, source.class_names),
     }
 
 
@@ -114,10 +146,7 @@ def text(result: Mapping[str, Any], workdir: Path) -> str:
         lines.append(f"Skipped: {skipped} images that could not be read.")
     shown = result if test is None else test
     lines.append("Accuracy per class:" if test is None else f"Accuracy per class, {test['split']}:")
-    width = max(map(len, shown["classes"]))
-    for name, of_class in shown["classes"].items():
-        share = "no image" if of_class["accuracy"] is None else f"{of_class['accuracy']:8.2%}"
-        lines.append(f"  {name:<{width}}  {share}  ({of_class['correct']} of {of_class['count']})")
+    lines += class_lines(shown["classes"])
     lines.append(f"Written to {workdir}:")
     lines += [f"  {name:<14} {what}" for name, what in FILES.items()]
     return "\n".join(lines)

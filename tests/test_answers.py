@@ -5,9 +5,10 @@ import io
 import numpy as np
 import pytest
 
+from experiments.report import class_accuracy
 from jaxcnn.evaluation.answers import Answers, answer_all
 from jaxcnn.evaluation.buckets import Buckets, Item
-from jaxcnn.evaluation.scores import class_accuracy, confusion, error, wilson
+from jaxcnn.evaluation.scores import class_counts, confusion, error, wilson
 from jaxcnn.progress import Progress
 
 CLASSES, IMAGES = 7, 60
@@ -165,7 +166,7 @@ def test_errors_and_confusions():
     assert error(found, 5)["wrong"] == 1
     assert error(found, 1)["error"] == 2 / 5
     np.testing.assert_array_equal(confusion(found, 3), [[1, 1, 0], [1, 2, 0], [0, 0, 0]])
-    assert class_accuracy(found, ("a", "b", "c")) == {
+    assert class_accuracy(*class_counts(found, 3), ("a", "b", "c")) == {
         "a": {"accuracy": 0.5, "correct": 1, "count": 2},
         "b": {"accuracy": 2 / 3, "correct": 2, "count": 3},
         "c": {"accuracy": None, "correct": 0, "count": 0},

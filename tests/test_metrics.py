@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.report import class_accuracy
 from jaxcnn.training.metrics import (
     ClassSums,
     Sums,
-    class_accuracy,
     label_rank,
     means,
     measure,
@@ -74,7 +74,7 @@ def test_accuracy_of_each_class():
     sums = jax.tree.map(np.asarray, ClassSums.zeros(3)).replace(
         correct=np.array([1, 0, 0]), count=np.array([2, 1, 0])
     )
-    assert class_accuracy(sums, ("cat", "dog", "owl")) == {
+    assert class_accuracy(sums.correct, sums.count, ("cat", "dog", "owl")) == {
         "cat": {"accuracy": 0.5, "correct": 1, "count": 2},
         "dog": {"accuracy": 0.0, "correct": 0, "count": 1},
         "owl": {"accuracy": None, "correct": 0, "count": 0},

@@ -54,15 +54,7 @@ def confusion(answers: Answers, num_classes: int) -> np.ndarray:
     return matrix
 
 
-def class_accuracy(answers: Answers, class_names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """For each class its accuracy (None where it has no image), correct and count."""
-    count = np.bincount(answers.label, minlength=len(class_names))
-    correct = np.bincount(answers.label[answers.rank == 0], minlength=len(class_names))
-    return {
-        name: {
-            "accuracy": int(correct[k]) / int(count[k]) if count[k] else None,
-            "correct": int(correct[k]),
-            "count": int(count[k]),
-        }
-        for k, name in enumerate(class_names)
-    }
+def class_counts(answers: Answers, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The correct answers and the images of each class, int64 ``(classes,)`` each."""
+    correct = np.bincount(answers.label[answers.rank == 0], minlength=num_classes)
+    return correct, np.bincount(answers.label, minlength=num_classes)

@@ -3,11 +3,8 @@
 The same sums come out however examples are grouped into batches, devices and processes.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 
@@ -118,17 +115,4 @@ def means(sums: Sums) -> dict[str, float]:
         "loss": float(sums.loss) / count,
         "accuracy": int(sums.correct) / count,
         "top5": int(sums.correct_top5) / count,
-    }
-
-
-def class_accuracy(sums: ClassSums, class_names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """For each class name its accuracy (None where it has no example), correct and count."""
-    correct, count = np.asarray(sums.correct), np.asarray(sums.count)
-    return {
-        name: {
-            "accuracy": int(correct[k]) / int(count[k]) if count[k] else None,
-            "correct": int(correct[k]),
-            "count": int(count[k]),
-        }
-        for k, name in enumerate(class_names)
     }
