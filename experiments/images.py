@@ -14,7 +14,7 @@ from jaxcnn.data.sources import Source, open_source
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
 from jaxcnn.errors import UserError
 from jaxcnn.mixing import Mixing
-from jaxcnn.preprocessing import Preprocessing
+from jaxcnn.preprocessing import FIXED, Preprocessing
 from jaxcnn.randomness import Purpose, device_key, example_keys
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.steps import Augment
@@ -104,10 +104,7 @@ def statistics_of(
     Raises:
       UserError: an image, or what the run began with, cannot be read.
     """
-    if (
-        config.data.normalization in (None, "unit", "half", "lenet")
-        and not config.augment.color_shift
-    ):
+    if config.data.normalization in (None, *FIXED) and not config.augment.color_shift:
         return None
     goes_on = config.resume == "exact" and not config.restart
     if goes_on and (workdir / STATISTICS).exists():

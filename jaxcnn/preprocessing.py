@@ -13,6 +13,13 @@ from jaxcnn.mean_image import MeanImage
 Normalization = Literal["unit", "half", "lenet", "mean", "mean_std", "mean_image_std", "pixel_mean"]
 ChannelOrder = Literal["RGB", "BGR"]
 
+# Of those that need no statistics: mean and standard deviation of each channel, in grey levels.
+FIXED: Mapping[str, tuple[float, float]] = {
+    "unit": (0.0, 255.0),
+    "half": (127.5, 127.5),
+    "lenet": (20.0, 200.0),  # 1.275 between black and white
+}
+
 
 class ChannelStatistics(Protocol):
     """What normalisation has to know of a training set, for each channel, in grey levels."""
@@ -97,12 +104,9 @@ class Preprocessing:
           UserError: a channel would be divided by zero.
           ValueError: statistics are missing, or of another number of channels.
         """
-        if normalization == "unit":
-            return cls((0.0,) * channels, (255.0,) * channels)
-        if normalization == "half":
-            return cls((127.5,) * channels, (127.5,) * channels)
-        if normalization == "lenet":  # 1.275 between black and white
-            return cls((20.0,) * channels, (200.0,) * channels)
+        if normalization in FIXED:
+            fixed_mean, fixed_std = FIXED[normalization]
+            return cls((fixed_mean,) * channels, (fixed_std,) * channels)
         if statistics is None:
             raise ValueError(f"the normalisation '{normalization}' needs statistics")
         if len(statistics.mean) != channels:
