@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from jaxcnn.training.activity import Activity, Timeline, process_began
+from jaxcnn.training.activity import Activity, Timeline
 from jaxcnn.training.goodput import EarlierStarts, goodput, goodput_text
 
 
