@@ -20,7 +20,8 @@ import jax
 from jaxcnn.training.activity import Timeline
 
 _FOLDER = "jaxcnn/alive"
-_EVERY = 2.0  # seconds
+_EVERY = 2.0  # seconds between two signs of life
+_LOOK = 1.0  # seconds between two judgements
 _RECENT = 8.0  # a process of which so long nothing was heard is probably gone
 
 
@@ -121,9 +122,9 @@ class Heartbeats:
     def _judge(self) -> None:
         """Gives up a process that is silent; where the service itself is, the one that keeps it."""
         looked = time.monotonic()
-        while not self._over.wait(1):
+        while not self._over.wait(_LOOK):
             before, looked = looked, time.monotonic()
-            if looked - before > 5:  # this process was stopped itself, and has heard nothing
+            if looked - before > _LOOK + 5:  # this process was stopped itself, and has heard nothing
                 for peer in self._peers.values():
                     peer.seen = looked
             late = [p for p in self._peers.values() if looked - p.seen > self._silence]
