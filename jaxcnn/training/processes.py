@@ -28,6 +28,7 @@ T = TypeVar("T")
 # By themselves the CPU's collectives fail when one process compiles 30 s longer than another.
 _PATIENCE = "--xla_cpu_collective_timeout_seconds"
 _MESSAGE = 1 << 20  # bytes that the service takes at once; it refuses more than 4 MB
+_PARTING = 10  # seconds for what is in the background to end; it takes none
 _UNKNOWN = 60  # seconds; a name of Kubernetes is known for that long after its machine at most
 _NO_LAUNCHER = (
     "parallel.detect found no launcher: jax knows SLURM's srun, mpirun of Open MPI 4, Kubernetes "
@@ -71,9 +72,12 @@ def joined(
         lost=lambda peer: _give_up(process, peer, config.silence),
     )
     ending.speak_last(lambda: _gone(process, heartbeats))
-    threading.Thread(target=ending.end_with_others, args=(process,), daemon=True).start()
-    if stop is not None:
-        stop.listen_to_others()
+    listeners = [
+        threading.Thread(target=ending.end_with_others, args=(process,), daemon=True),
+        *([] if stop is None else [stop.listener()]),
+    ]
+    for listener in listeners:
+        listener.start()
     with heartbeats.beating():
         try:
             yield heartbeats.others
@@ -81,6 +85,9 @@ def joined(
         except BaseException as error:
             ending.end_by(error, process, lambda: _gone(process, heartbeats))
     jax.distributed.shutdown()
+    # Which has ended them: one that wakes while the interpreter ends would crash the process.
+    for listener in listeners:
+        listener.join(_PARTING)
 
 
 def _gone(process: int, heartbeats: Heartbeats) -> str:
