@@ -112,6 +112,7 @@ FREE_ON_RESUME = frozenset(
         "data.prefetch",
         "data.on_error",
         "train.log_every",
+        "train.max_nonfinite",
         "checkpoint.every_steps",
         "checkpoint.keep",
         "parallel.mode",

@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from jaxcnn.errors import UserError
 from jaxcnn.progress import Progress
 from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.devices import Layout
+from jaxcnn.training.guessing import stuck
 from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.metrics import ClassSums, means
+from jaxcnn.training.nonfinite import NonFiniteUpdates, norms
 from jaxcnn.training.records import Records
 from jaxcnn.training.schedules import ScheduleConfig, observe, reduce_on_plateau
 from jaxcnn.training.steps import TrainState
@@ -37,6 +38,7 @@ class Trainer:
       config: how long, and how often to record.
       schedule: what the monitors do with the evaluation's metric.
       penalty: the L2 penalty of a state, where the monitors count it.
+      nonfinite: what is done about updates that were left out.
       begin_epoch: what becomes of a state before the first step of an epoch, whose number from 0
         it is given; None for nothing. Done again, it gives the same.
       finalize: what becomes of the last state before it is evaluated; None for nothing. Done
@@ -58,6 +60,7 @@ class Trainer:
     config: TrainConfig
     schedule: ScheduleConfig
     penalty: Callable[[TrainState], jax.Array]
+    nonfinite: NonFiniteUpdates
     begin_epoch: Callable[[TrainState, int], TrainState] | None
     finalize: Callable[[TrainState], TrainState] | None
     checkpoint_every: int | None
@@ -77,7 +80,7 @@ class Trainer:
 
         Raises:
           Interrupted: the run was asked to stop; its state is in a checkpoint.
-          UserError: the loss is not a number any more, or nothing can be written.
+          UserError: the numbers are not finite any more, or nothing can be written.
         """
         step = int(self.layout.fetch(state.step))
         self._recorded = (step, time.monotonic())
@@ -105,12 +108,13 @@ class Trainer:
                     state = self.begin_epoch(state, step // self.steps_per_epoch)
                 state, metrics = self.train_step(state, self.layout.place(next(batches)))
                 step += 1
+                self.nonfinite.after(step, state, metrics)
                 self.progress.advance(self.config.batch_size)
                 ends = step % self.steps_per_epoch == 0 or step == last
                 if step % self.config.log_every == 0 or ends:
                     self._record(state, step, metrics)
                 if self.checkpoint_every and step % self.checkpoint_every == 0 and not ends:
-                    self.newest.save(step, self.layout.to_mesh(state), self.meta)
+                    self.newest.save(step, self._to_save(state, step), self.meta)
         self.newest.wait()
         self.best.wait()
         if evaluation is None:
@@ -125,7 +129,7 @@ class Trainer:
         state = self.finalize(state)
         evaluation = self.evaluate(state)
         meta = {**self.meta, "evaluation": means(evaluation.total)}
-        self.newest.save(step, self.layout.to_mesh(state), meta, replace=True)
+        self.newest.save(step, self._to_save(state, step), meta, replace=True)
         self.newest.wait()
         return state, evaluation
 
@@ -143,9 +147,9 @@ class Trainer:
             return state, None
         trained = means(self.layout.fetch(state.epoch))
         self.records.metrics("epoch", step, epoch, {k: trained[k] for k in ("loss", "accuracy")})
-        counted = int(self.layout.fetch(state.epoch.count))
+        read = sum(self.layout.fetch((state.epoch.count, state.left_out.examples)))
         steps = step - (begun - 1) * self.steps_per_epoch
-        if skipped := steps * self.config.batch_size - counted:
+        if skipped := steps * self.config.batch_size - read:
             self.progress.note(
                 f"epoch {round(epoch, 2)}: {skipped} training images could not be read"
             )
@@ -159,6 +163,15 @@ class Trainer:
         if self.schedule.monitor == "objective":
             metrics["objective"] = metrics["loss"] + float(self.layout.fetch(self.penalty(state)))
         self.records.metrics("eval", step, epoch, metrics)
+        if warning := stuck(
+            trained["loss"],
+            np.asarray(evaluation.count),
+            epoch,
+            steps_per_epoch=self.steps_per_epoch,
+            config=self.config,
+            schedule=self.schedule,
+        ):
+            self.progress.note(warning)
         monitor = self.schedule.monitor
         watched = 1 - metrics["accuracy"] if monitor == "error" else metrics[monitor]
 
@@ -176,7 +189,7 @@ class Trainer:
             f"epoch {round(epoch, 2)}: training loss {trained['loss']:.4f}, evaluation loss "
             f"{metrics['loss']:.4f}, top-1 accuracy {metrics['accuracy']:.2%}"
         )
-        saved = self.layout.to_mesh(state)
+        saved = self._to_save(state, step)
         meta = {**self.meta, "evaluation": metrics}
         if stopping.stale == 0:
             self.best.save(step, saved, meta)
@@ -193,15 +206,21 @@ class Trainer:
             return False
         return int(self.layout.fetch(state.stopping.stale)) >= patience
 
+    def _to_save(self, state: TrainState, step: int) -> Any:
+        """A state as checkpoints hold it, once it is known to be finite."""
+        self.nonfinite.check(step, state)
+        return self.layout.to_mesh(state)
+
     def _interrupt(self, state: TrainState, step: int) -> NoReturn:
         """Saves the state and says that the run stopped."""
-        self.newest.save(step, self.layout.to_mesh(state), self.meta)
+        self.newest.save(step, self._to_save(state, step), self.meta)
         self.newest.wait()
         self.best.wait()
         raise Interrupted(step)
 
     def _record(self, state: TrainState, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Writes the window's training metrics and times; looks for a loss that has blown up."""
+        """Writes the window's training metrics and times, and the norms of what has blown up."""
+        self.nonfinite.drain(state)
         window = means(self.layout.fetch(state.window))
         values = {
             "loss": window["loss"],
@@ -214,20 +233,8 @@ class Trainer:
         images = (step - since) * self.config.batch_size
         self.records.timings(step, seconds=now - then, images_per_second=images / (now - then))
         self.progress.show(loss=window["loss"])
-        if window["loss"] <= self.config.divergence:
-            return
-        params = self.layout.fetch(state.params)
-        norms = jax.tree.map(lambda x: np.linalg.norm(x.astype(np.float64)), params)
-        self.progress.note(
-            f"step {step}: the training loss is {window['loss']:.4g}; norms of the parameters: "
-            + ", ".join(
-                f"{'/'.join(k.key for k in path)} {norm:.3g}"
-                for path, norm in jax.tree_util.tree_leaves_with_path(norms)
-            )
-        )
-        if not math.isfinite(window["loss"]):
-            raise UserError(
-                f"the training loss is no longer a number at step {step}; start again with "
-                f"--config.restart=True and a lower optimizer.learning_rate than "
-                f"{values['learning_rate']:g}, or another model.initialization."
+        if window["loss"] > self.config.divergence:
+            self.progress.note(
+                f"step {step}: the training loss is {window['loss']:.4g}; "
+                + norms(self.layout.fetch(state.params))
             )
