@@ -31,6 +31,7 @@ from jaxcnn.training.goodput import EarlierStarts, goodput
 from jaxcnn.training.interruption import StopRequest
 from jaxcnn.training.loop import Trainer
 from jaxcnn.training.metrics import ClassSums
+from jaxcnn.training.nonfinite import NonFiniteUpdates
 from jaxcnn.training.optimizers import averaging, l2_penalty, make_optimizer
 from jaxcnn.training.records import Records, read_metrics
 from jaxcnn.training.schedules import make_schedule
@@ -109,6 +110,15 @@ def train(
                 schedule=config.schedule,
                 penalty=layout.compile(
                     lambda state: l2_penalty(config.optimizer, state.variables()["params"])
+                ),
+                nonfinite=NonFiniteUpdates(
+                    layout=layout,
+                    examples=data.train_batches.indices,
+                    limit=config.train.max_nonfinite,
+                    steps_per_epoch=steps_per_epoch,
+                    before=layout.fetch(state.left_out),
+                    records=records,
+                    progress=bar,
                 ),
                 begin_epoch=curvature_measurer(
                     config, model, augment_on(axis_name=None), layout, data

@@ -23,7 +23,7 @@ from jaxcnn.errors import UserError
 # Orbax logs every file that it looks for; what the user needs to know, we say.
 logging.getLogger("absl").setLevel(logging.ERROR)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MANIFEST = Path("manifest") / "manifest.json"
 _CHUNK = 1 << 20
 

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,8 +46,8 @@ class Records:
             return
 
         def stands(line: Mapping[str, Any]) -> bool:
-            done = evaluated or line["kind"] == "train"
-            return line["step"] < step or (line["step"] == step > 0 and done)
+            of_step = line["kind"] in ("train", "nonfinite")
+            return line["step"] < step or (line["step"] == step > 0 and (evaluated or of_step))
 
         with writing(workdir):
             (workdir / "tensorboard").mkdir(parents=True, exist_ok=True)
@@ -60,14 +60,18 @@ class Records:
         start = SessionLog(status=SessionLog.START)
         self._events.append(_framed(Event(step=step + 1, session_log=start)))
 
-    def metrics(self, kind: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
+    def metrics(
+        self, kind: str, step: int, epoch: float, values: Mapping[str, float | Sequence[int]]
+    ) -> None:
         """Adds a line of what is the same in every run of this configuration.
 
         Args:
-          kind: ``'train'``, ``'epoch'`` or ``'eval'``; the first part of TensorBoard's tags.
+          kind: ``'train'``, ``'nonfinite'`` (an update that was left out), ``'epoch'`` or
+            ``'eval'``; the first part of TensorBoard's tags.
           step: the steps done.
           epoch: the same in epochs.
-          values: by name; Python numbers, not arrays that still have to be computed.
+          values: by name; Python numbers, not arrays that still have to be computed, or lists of
+            whole numbers, which TensorBoard does not show.
         """
         if self._enabled:
             self._metrics.append(_line({**values, "kind": kind, "step": step, "epoch": epoch}))
@@ -75,6 +79,7 @@ class Records:
                 value=[
                     Summary.Value(tag=f"{kind}/{name}", simple_value=float(value))
                     for name, value in values.items()
+                    if not isinstance(value, Sequence)
                 ]
             )
             self._events.append(_framed(Event(step=step, wall_time=time.time(), summary=scalars)))
