@@ -22,7 +22,7 @@ from jaxcnn.models import create_model
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained import load_pretrained
 from jaxcnn.pretrained.naming import differing_fields, registered_name
-from jaxcnn.training.checkpoints import best_checkpoint, meta_of, variables_of
+from jaxcnn.training.checkpoint_reading import best_checkpoint, meta_of, variables_of
 
 # What a network answers in evaluation is no function of these.
 _OF_TRAINING = {"dropout", "initialization", "auxiliary", "axis_name", "dtype"}

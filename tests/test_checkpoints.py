@@ -7,7 +7,9 @@ import pytest
 
 from jaxcnn.errors import UserError
 from jaxcnn.training import checkpoints
-from jaxcnn.training.checkpoints import Checkpoints, damage, read_variables
+from jaxcnn.training.checkpoint_reading import read_variables
+from jaxcnn.training.checkpoints import Checkpoints
+from jaxcnn.training.manifest import damage
 from jaxcnn.training.layouts import JitLayout, PmapLayout
 from jaxcnn.training.split import Split
 
@@ -164,8 +166,8 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store._manager, "save", full)
-    with pytest.raises(UserError, match="disk is full"):
+    monkeypatch.setattr(store._writer, "save", full)
+    with pytest.raises(UserError, match="No space left on device"):
         store.save(3, layout().replicate(TREE), {})
     assert store.newest_sound() == (2, [])
     store.close()
