@@ -1,7 +1,8 @@
 """What others than the run itself read of its checkpoints: the parameters, and what they are of."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -10,6 +11,8 @@ import orbax.checkpoint as ocp
 from jaxcnn.errors import UserError
 from jaxcnn.training.checkpoint_folder import steps_in
 from jaxcnn.training.manifest import damage
+
+T = TypeVar("T")
 
 
 def best_checkpoint(workdir: Path) -> Path:
@@ -22,13 +25,32 @@ def best_checkpoint(workdir: Path) -> Path:
       UserError: there is no whole checkpoint in it.
     """
     for folder in (workdir / "best", workdir / "checkpoints"):
-        for step in reversed(steps_in(folder)):
-            if damage(folder / str(step)) is None:
-                return (folder / str(step)).resolve()
+        steps = steps_in(folder)
+        while steps:
+            path = folder / str(steps.pop())
+            if damage(path) is None:
+                return path.resolve()
+            if not path.exists():  # its run goes on, and has put another one in its place
+                steps = steps_in(folder)
     raise UserError(
         f"{workdir} holds no whole checkpoint to start from; train there first, or name another "
         "work directory."
     )
+
+
+def read_best(workdir: Path, read: Callable[[Path], T]) -> T:
+    """What ``read`` makes of the `best_checkpoint`, or of the next where its run deletes that.
+
+    Raises:
+      UserError: there is no whole checkpoint.
+    """
+    while True:
+        checkpoint = best_checkpoint(workdir)
+        try:
+            return read(checkpoint)
+        except Exception:
+            if checkpoint.exists():
+                raise
 
 
 def meta_of(checkpoint: Path) -> dict[str, Any]:
@@ -60,4 +82,4 @@ def variables_of(checkpoint: Path) -> dict[str, Any]:
 
 def read_variables(workdir: Path) -> dict[str, Any]:
     """`variables_of` the `best_checkpoint` of a work directory."""
-    return variables_of(best_checkpoint(workdir))
+    return read_best(workdir, variables_of)

@@ -47,7 +47,7 @@ def damage(folder: Path) -> str | None:
         return f"its file {_NAME} cannot be read ({error.strerror})"
     checksums = _parsed(written)
     if checksums is None:
-        return f"its file {_NAME} has changed since it was written"
+        return f"its file {_NAME} has changed since it was written, or is of an earlier version"
     try:
         found = _files(folder)
     except OSError as error:
@@ -61,15 +61,6 @@ def damage(folder: Path) -> str | None:
         except OSError as error:
             return f"its file {name} cannot be read ({error.strerror})"
     return None
-
-
-def written_at(folder: Path) -> float:
-    """When a checkpoint was finished, in seconds of the clock.
-
-    Raises:
-      OSError: it has no manifest.
-    """
-    return (folder / _NAME).stat().st_mtime
 
 
 def flush(path: Path) -> None:
@@ -121,5 +112,5 @@ def _parsed(written: bytes) -> dict[str, str] | None:
         return None
     if not isinstance(checksums, dict) or _text(checksums) != written:
         return None
-    own = checksums.pop(_NAME, None)  # which those of jaxcnn 1 do not have
-    return checksums if own in (None, _own_checksum(checksums)) else None
+    own = checksums.pop(_NAME, None)
+    return checksums if own == _own_checksum(checksums) else None
