@@ -1,4 +1,4 @@
-"""Files that are either written whole or not at all."""
+"""Files that are either written whole or not at all, and names that are not taken."""
 
 import os
 from collections.abc import Iterator
@@ -36,3 +36,12 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+def free_path(path: Path) -> Path:
+    """A path that nothing has yet: this one, or it with ``.2``, ``.3`` and so on behind."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}.{number}")
+    return found
