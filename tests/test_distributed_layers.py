@@ -36,7 +36,9 @@ IMAGES = np.random.default_rng(0).normal(size=(16, 3, 3, 5)).astype(np.float32)
 def parameters(network):
     params = network.init(jax.random.key(0), IMAGES)["params"]
     # Zeros would hide a bias that is left out, or added twice.
-    return jax.tree.map(lambda x: x + 0.05 * np.cos(np.arange(x.shape[-1], dtype=np.float32)), params)
+    return jax.tree.map(
+        lambda x: x + 0.05 * np.cos(np.arange(x.shape[-1], dtype=np.float32)), params
+    )
 
 
 def derivatives(network):

@@ -12,10 +12,11 @@ convolution in groups along nothing, unless a group is a single channel: it gath
 maps and the kernel, and every device computes everything (seen in what jax 0.10 compiles).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
@@ -69,38 +70,26 @@ class DistributedLayers:
         x, groups = args[0], getattr(module, "feature_group_count", 1)
         along_row = P(self._batch, *[None] * (x.ndim - 2), self._model)
         before, self._divided = self._divided, None
-        if self._split.chooses(module.path, module.features):
+        if self._split.chooses(module.path, module.features) and (
+            groups == 1 or not groups % parts
+        ):
+            self._divided = module.features
             own = {"features": module.features // parts}
-            if groups == 1:
-                channels = x.shape[-1] == before
-                self._divided = module.features
-                return self._computed(
-                    module.clone(parent=None, **own),
-                    module.variables["params"],
-                    x,
-                    kernels=self._model,
-                    inputs=along_row if channels else self._examples,
-                    gathered=x.ndim - 1 if channels else 0,
-                    outputs=along_row,
-                )
-            if groups % parts == 0:
-                self._divided = module.features
-                return self._computed(
-                    module.clone(parent=None, feature_group_count=groups // parts, **own),
-                    module.variables["params"],
-                    x,
-                    kernels=self._model,
-                    inputs=along_row,
-                    outputs=along_row,
-                )
+            if groups > 1:
+                own["feature_group_count"] = groups // parts
+            takes_along_row = groups > 1 or x.shape[-1] == before
+            return self._computed(
+                module,
+                own,
+                x,
+                kernels=self._model,
+                inputs=along_row if takes_along_row else self._examples,
+                gathered=None if groups > 1 else x.ndim - 1 if takes_along_row else 0,
+                outputs=along_row,
+            )
         if groups > 1:
             return self._computed(
-                module.clone(parent=None),
-                module.variables["params"],
-                x,
-                kernels=None,
-                inputs=self._examples,
-                outputs=self._examples,
+                module, {}, x, kernels=None, inputs=self._examples, outputs=self._examples
             )
         return method(x if parts == 1 else self._by_examples(x), *args[1:], **kwargs)
 
@@ -109,8 +98,8 @@ class DistributedLayers:
 
     def _computed(
         self,
-        own: nn.Module,
-        params: Any,
+        module: nn.Module,
+        own: Mapping[str, Any],
         x: jax.Array,
         *,
         kernels: str | None,
@@ -121,19 +110,20 @@ class DistributedLayers:
         """A layer of which each device computes its own part.
 
         Args:
-          own: what a device computes.
-          params: the whole layer's.
+          module: the whole layer.
+          own: the fields in which a device's part differs from it.
           x: the whole layer's inputs.
           kernels: the axis of the mesh along which the last axis of the parameters lies.
           inputs: how ``x`` lies.
           gathered: the axis of ``x`` that is put together again along a row of devices.
           outputs: how the result lies.
         """
+        part, params = module.clone(parent=None, **own), module.variables["params"]
 
         def compute(params: Any, x: jax.Array) -> jax.Array:
             if gathered is not None:
                 x = lax.all_gather(x, self._model, axis=gathered, tiled=True)
-            return own.apply({"params": params}, x)
+            return jnp.asarray(part.apply({"params": params}, x))
 
         laid = jax.tree.map(lambda p: P(*[None] * (p.ndim - 1), kernels), params)
         self._within = True

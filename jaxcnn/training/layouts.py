@@ -69,9 +69,33 @@ class JitLayout:
     def distribute(self, state: Any) -> Any:
         return jax.tree.map(_put, state, self._shardings(state))
 
+    @property
+    def _by_examples(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec((AXIS, MODEL_AXIS)))
+
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        sharding = NamedSharding(self.mesh, PartitionSpec((AXIS, MODEL_AXIS)))
-        return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+        return {
+            k: jax.make_array_from_process_local_data(self._by_examples, v)
+            for k, v in batch.items()
+        }
+
+    def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        """A distributed state and a placed global batch, but for their values.
+
+        A step can be lowered and compiled for them, on a machine that could not hold them.
+
+        Args:
+          state: a tree of what has a shape and a type.
+          batch: another.
+        """
+
+        def laid(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+        return (
+            jax.tree.map(laid, state, self._shardings(state)),
+            jax.tree.map(lambda x: laid(x, self._by_examples), batch),
+        )
 
     def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
         @functools.wraps(step)

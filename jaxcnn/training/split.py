@@ -11,7 +11,6 @@ from jax.tree_util import DictKey, KeyPath
 from jaxcnn.errors import UserError
 from jaxcnn.training.layer_patterns import check_chooses, chosen
 
-
 # By their names in the networks.
 FULLY_CONNECTED = "fc.*|logits"
 

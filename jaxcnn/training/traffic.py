@@ -1,9 +1,9 @@
 """What the devices of a compiled step exchange, counted in the program that XLA made of it."""
 
+import itertools
 import math
 import re
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 # By kind, what each of n devices sends, and receives as much, for a result of so many bytes on
@@ -41,7 +41,7 @@ def exchanged_bytes(program: str) -> dict[str, int]:
     the end, 2 (n - 1) / n of its bytes for an ``all-reduce`` and (n - 1) / n for an ``all-gather``;
     of one that each has a part of, (n - 1) / n for a ``reduce-scatter`` and an ``all-to-all``; and
     for a ``collective-permute`` all of what is sent on, where a device that sends nothing counts as
-    those that do. No algorithm sends less, and a ring of devices no more.
+    those that do. No algorithm sends less.
 
     What is within a loop counts as often as XLA knows that the loop turns, and once where it does
     not know; of a choice, every branch counts.
@@ -66,24 +66,23 @@ def exchanged_bytes(program: str) -> dict[str, int]:
         for count in re.findall(r"(?:replica_count|num_partitions)=(\d+)", program.split("\n")[0])
     )
 
-    def of(computation: str) -> Counter[str]:
-        total: Counter[str] = Counter()
+    def of(computation: str) -> Iterator[tuple[str, Fraction]]:
         named = {found["name"]: found for found in computations[computation]}
         for found in named.values():
-            rest = found["rest"]
-            kind, half = _halves(found["operation"])
+            rest, (kind, half) = found["rest"], _halves(found["operation"])
             if kind in _SENT and half in (None, "done"):
                 # Of an exchange in two halves the first says between whom, the second gives it.
-                first = named[_NAME.findall(rest)[0]]["rest"] if half else rest
-                total[kind] += _SENT[kind](_bytes(found["type"]), _group_size(first, devices))
+                first = rest if half is None else named[_NAME.findall(rest)[0]]["rest"]
+                yield kind, _SENT[kind](_bytes(found["type"]), _group_size(first, devices))
             elif kind not in _SENT and half in (None, "start"):
                 turns = int(known[1]) if (known := _TURNS.search(rest)) else 1
-                for names in _CALLED.findall(rest):
-                    for name in _NAME.findall(names):
-                        total += Counter({k: turns * sent for k, sent in of(name).items()})
-        return total
+                called = itertools.chain(*map(_NAME.findall, _CALLED.findall(rest)))
+                yield from ((k, turns * sent) for name in called for k, sent in of(name))
 
-    return {kind: math.ceil(sent) for kind, sent in of(main).items() if sent}
+    total: dict[str, Fraction] = {}
+    for kind, sent in of(main):
+        total[kind] = total.get(kind, Fraction()) + sent
+    return {kind: math.ceil(sent) for kind, sent in total.items() if sent}
 
 
 def _halves(operation: str) -> tuple[str, str | None]:
