@@ -54,9 +54,8 @@ def open_data(config: Experiment, layout: Layout) -> Data:
     """
     parts, batch = layout.batch_parts, config.train.batch_size
     if batch % parts:
-        over = f"{parts} devices" if parts == len(layout.devices) else f"{parts} groups of devices"
         raise UserError(
-            f"train.batch_size={batch} cannot be divided over {over}; give a multiple of {parts}, "
+            f"train.batch_size={batch} cannot be divided over {parts} devices; give a multiple, "
             f"such as {batch + -batch % parts}, or fewer devices by parallel.devices."
         )
     train, held_out, *test = (
