@@ -1,6 +1,7 @@
-"""Files that are either written whole or not at all."""
+"""Files that are written whole or not at all, and read without waiting or without end."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,3 +37,32 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a regular file; of a pipe or a device there would never be an end.
+
+    Args:
+      path: the file; a link is followed.
+      most: how many bytes it may have.
+
+    Raises:
+      UserError: it cannot be read, is no regular file, or is larger.
+    """
+    try:
+        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{path} cannot be read (it is no regular file).")
+            if status.st_size > most:
+                raise UserError(
+                    f"{path} is not read, for its {status.st_size:,} bytes are more than {most:,}."
+                )
+            return file.read(most)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; a pipe, too, to which nobody writes."""
+    return os.open(path, flags | os.O_NONBLOCK)
