@@ -11,7 +11,7 @@ from typing import Any
 from experiments.commandline import to_dict
 from experiments.config import FREE_ON_RESUME, Experiment
 from jaxcnn.errors import UserError
-from jaxcnn.files import write_atomically, writing
+from jaxcnn.files import read_object, write_atomically, writing
 
 CONFIG = "config.json"
 DATA = "data.json"
@@ -122,7 +122,7 @@ class Workdir:
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            return json.loads((self.path / name).read_text())
+            return read_object(self.path / name)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

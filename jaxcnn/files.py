@@ -1,10 +1,12 @@
 """Files that are written whole or not at all, and read without waiting or without end."""
 
+import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from jaxcnn.errors import UserError
 
@@ -37,6 +39,22 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a file of JSON holds.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it holds something else; the text says what, in a few words.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return found
 
 
 def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:

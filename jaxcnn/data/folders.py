@@ -3,14 +3,13 @@
 import bisect
 import itertools
 import os
-import unicodedata
 from pathlib import Path
 
 from tqdm import tqdm
 
 from jaxcnn.data.decode import LARGEST_FILE
 from jaxcnn.data.sources import Example
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, printable
 from jaxcnn.files import read_bounded
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -91,9 +90,9 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     if not expected:
         raise UserError(f"{train} has no classes; images belong in {train}/CLASS/*.jpg.")
     for name in expected:
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        if name != printable(name):
             raise UserError(
-                f"the class folder {str(train / name)!r} has a name that cannot be printed; "
+                f"the class folder {train / name} has a name that cannot be printed as it is; "
                 "rename it in every split."
             )
     for name in sorted(set(expected) ^ set(found)):

@@ -128,15 +128,15 @@ def _members(file: IO[bytes], start: int) -> Iterator[tuple[str, int, int]]:
     Header by header: `tarfile` itself would go back where a size is negative, without end, and
     would make room for a long name of any length.
     """
-    position = start
+    position, end = start, os.fstat(file.fileno()).st_size
     while (block := os.pread(file.fileno(), tarfile.BLOCKSIZE, position)) != _EMPTY:
         try:
             member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"no tar header at byte {position}") from error
-        if member.size < 0:
-            raise tarfile.ReadError(f"a negative size at byte {position}")
         position += tarfile.BLOCKSIZE
+        if not 0 <= member.size <= end - position:
+            raise tarfile.ReadError(f"no room at byte {position} for {member.size} bytes")
         if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
             yield os.path.basename(member.name), position, member.size
         position += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE

@@ -68,6 +68,7 @@ class PreparedSource:
             fields = self._features.deserialize_example_np(
                 record, decoders={"image": tfds.decode.SkipDecoding()}
             )
+            image, label = bytes(fields["image"]), int(fields["label"])  # None where they are not
         except UserError:
             raise
         except Exception as error:  # of array_record and of protobuf: RuntimeError, DecodeError
@@ -76,12 +77,11 @@ class PreparedSource:
                 f"{name} cannot be read from {path} ({first_line(error)}); "
                 "copy or prepare the data set again."
             ) from error
-        label = int(fields["label"])
         if not 0 <= label < len(self.class_names):
             raise UserError(
                 f"{name} has no label ({label}); the split '{self._split}' cannot be trained on."
             )
-        return Example(fields["image"], label, name)
+        return Example(image, label, name)
 
 
 def default_data_dir() -> Path:
