@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from experiments.network import given_fields, make_model
 from experiments.workdir import CONFIG
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.published import Scale
+from jaxcnn.files import read_object
 from jaxcnn.models import create_model
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained import load_pretrained
@@ -154,7 +154,7 @@ def run_config(workdir: str) -> Experiment:
     """
     path = Path(workdir) / CONFIG
     try:
-        return from_dict(Experiment, json.loads(path.read_text()))
+        return from_dict(Experiment, read_object(path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (OSError, ValueError) as error:

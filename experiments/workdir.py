@@ -12,7 +12,7 @@ from experiments.commandline import to_dict
 from experiments.config import FREE_ON_RESUME, Experiment
 from experiments.ownership import Ownership, refuse_if_owned
 from jaxcnn.errors import UserError
-from jaxcnn.files import free_path, write_atomically, writing
+from jaxcnn.files import free_path, read_object, write_atomically, writing
 from jaxcnn.training.checkpoint_folder import bytes_in, holds_any, unfinished_in
 
 CONFIG = "config.json"
@@ -139,7 +139,7 @@ class Workdir:
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            return json.loads((self.path / name).read_text())
+            return read_object(self.path / name)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -20,6 +20,10 @@ from tensorboardX.record_writer import masked_crc32c
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically, writing
 
+# What every line says, and of what types.
+_METRICS = {"kind": str, "step": int, "epoch": int | float}
+_TIMINGS = {"step": int}
+
 
 class Records:
     """The records of one run, open for adding; only one process writes any.
@@ -51,8 +55,8 @@ class Records:
 
         with writing(workdir):
             (workdir / "tensorboard").mkdir(parents=True, exist_ok=True)
-        self._metrics = _Growing(_cut(workdir / "metrics.jsonl", stands))
-        self._timings = _Growing(_cut(workdir / "timings.jsonl", lambda line: True))
+        self._metrics = _Growing(_cut(workdir / "metrics.jsonl", _METRICS, stands))
+        self._timings = _Growing(_cut(workdir / "timings.jsonl", _TIMINGS, lambda line: True))
         events = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
         self._events = _Growing(workdir / "tensorboard" / events)
         self._events.append(_framed(Event(wall_time=time.time(), file_version="brain.Event:2")))
@@ -110,7 +114,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
       UserError: there is no such file, or a line of it is damaged.
     """
     try:
-        return [line for _, line in _whole_lines(path)]
+        return [line for _, line in _whole_lines(path, _METRICS)]
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
 
@@ -129,15 +133,16 @@ def _line(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, sort_keys=True, default=float).encode() + b"\n"
 
 
-def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+def _whole_lines(path: Path, fields: Mapping[str, Any]) -> list[tuple[bytes, dict[str, Any]]]:
     """Each line's bytes and meaning; what follows the last newline was being written."""
     *whole, _ = path.read_bytes().split(b"\n")
     lines = []
     for number, line in enumerate(whole, start=1):
         try:
             meaning = json.loads(line)
-            meaning["step"]
-        except (ValueError, TypeError, KeyError):
+            if not all(isinstance(meaning[name], type_) for name, type_ in fields.items()):
+                raise ValueError
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise UserError(
                 f"{path}, line {number} is damaged; remove that line, or rename the file."
             ) from None
@@ -145,11 +150,14 @@ def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     return lines
 
 
-def _cut(path: Path, stands: Callable[[Mapping[str, Any]], bool]) -> Path:
+def _cut(
+    path: Path, fields: Mapping[str, Any], stands: Callable[[Mapping[str, Any]], bool]
+) -> Path:
     """Leaves of a file, if it is there, the whole lines that stand; gives its path."""
     with writing(path):
         if path.exists():
-            kept = b"".join(line for line, meaning in _whole_lines(path) if stands(meaning))
+            whole = _whole_lines(path, fields)
+            kept = b"".join(line for line, meaning in whole if stands(meaning))
             if len(kept) < path.stat().st_size:
                 write_atomically(path, kept)
     return path
