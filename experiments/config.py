@@ -112,6 +112,7 @@ FREE_ON_RESUME = frozenset(
         "data.prefetch",
         "data.on_error",
         "train.log_every",
+        "train.hang_limit",
         "checkpoint.every_steps",
         "checkpoint.keep",
         "parallel.mode",
@@ -123,6 +124,7 @@ FREE_ON_RESUME = frozenset(
         "parallel.process",
         "parallel.detect",
         "parallel.timeout",
+        "parallel.silence",
         "eval.batch_size",
         "workdir",
         "restart",
@@ -140,5 +142,7 @@ FREE_AMONG_PROCESSES = frozenset(
         "parallel.coordinator",
         "parallel.process",
         "parallel.timeout",
+        "parallel.silence",
+        "train.hang_limit",
     }
 )

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxcnn.data.sources import Source
+from jaxcnn.training.goodput import goodput_text
 from jaxcnn.training.metrics import ClassSums, means
 from jaxcnn.version import __version__
 
@@ -142,6 +143,7 @@ def text(result: Mapping[str, Any], workdir: Path) -> str:
         )
     if test is not None:
         lines.append(f"Test: {_accuracy(test)}, of the last state.")
+    lines.append(goodput_text(result["goodput"]))
     if skipped := result["skipped"] + (test or {}).get("skipped", 0):
         lines.append(f"Skipped: {skipped} images that could not be read.")
     shown = result if test is None else test

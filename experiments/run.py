@@ -29,15 +29,18 @@ from experiments.workdir import Workdir, changes
 from jaxcnn.data.cache import cache_folder
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.pictures import draw_curves
+from jaxcnn.training.activity import Timeline, process_began
 from jaxcnn.training.devices import make_layout
-from jaxcnn.training.interruption import Interrupted
+from jaxcnn.training.ending import AGAIN, leave
+from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.optimizers import make_optimizer
 from jaxcnn.training.processes import from_first, joined, wait_for_all
 from jaxcnn.training.records import read_metrics, write_result
 from jaxcnn.training.steps import TrainState, create_state
+from jaxcnn.training.watchdog import watched
 from jaxcnn.version import __version__
 
-AGAIN = 75  # exit status: start the same command again
+_STOPPED = "Stopped before there was anything to save; the same command goes on from there."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,18 +77,20 @@ def main(recipe: Recipe, argv: Sequence[str] | None = None) -> int:
             description=recipe.description,
             summaries=recipe.summaries,
         )
-        return run(config, recipe.name, preset)
+        # Called by other code, the process began for something else.
+        return run(config, recipe.name, preset, began=process_began() if argv is None else None)
 
     return commandline.run_main(command, recipe.name, sys.argv[1:] if argv is None else argv)
 
 
-def run(config: Experiment, recipe: str, preset: str) -> int:
+def run(config: Experiment, recipe: str, preset: str, *, began: float | None = None) -> int:
     """Trains and evaluates; all that can be wrong is looked for before anything slow starts.
 
     Args:
       config: the whole configuration.
       recipe: the command's name, for messages and the default work directory.
       preset: the preset's name, likewise.
+      began: when the start of the run began, by ``time.monotonic``; None for now.
 
     Returns:
       The exit status, 0 or 75.
@@ -94,12 +99,30 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
       UserError: the configuration, the data or the work directory cannot work.
     """
     config.check()
-    set_up_jax()
-    with joined(config.parallel):
-        return _run(config, recipe, preset)
+    timeline = Timeline(began)
+    stop = StopRequest(lambda: leave(AGAIN, _STOPPED, told=_STOPPED))
+    with stop.listening():
+        set_up_jax()
+        with (
+            joined(config.parallel, timeline, stop) as others,
+            watched(timeline, config.train.hang_limit, functools.partial(_hung, others)),
+        ):
+            return _run(config, recipe, preset, stop, timeline)
 
 
-def _run(config: Experiment, recipe: str, preset: str) -> int:
+def _hung(others: Callable[[], str], why: str) -> None:
+    """Ends a run that no longer moves."""
+    also = f"; {doing}" if (doing := others()) else ""
+    told = (
+        f"process {jax.process_index()}: {why} (train.hang_limit){also}; start the same command "
+        "again."
+    )
+    leave(AGAIN, told, told=told)
+
+
+def _run(
+    config: Experiment, recipe: str, preset: str, stop: StopRequest, timeline: Timeline
+) -> int:
     """The run, once its processes are joined."""
     started = time.monotonic()
     _check_same_command(config)
@@ -164,6 +187,8 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
             first_batch,
             statistics,
             preprocessing,
+            stop,
+            timeline,
         )
     except Interrupted as interruption:
         if primary:

@@ -21,16 +21,18 @@ from jaxcnn.files import write_atomically
 from jaxcnn.inspection.pictures import draw_batch
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.progress import Progress
+from jaxcnn.training.activity import Activity, Timeline
 from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.criteria import LOSSES, training_loss
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.evaluation import evaluate
 from jaxcnn.training.exact_statistics import make_statistics_step, with_exact_statistics
+from jaxcnn.training.goodput import EarlierStarts, goodput
 from jaxcnn.training.interruption import StopRequest
 from jaxcnn.training.loop import Trainer
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.optimizers import averaging, l2_penalty, make_optimizer
-from jaxcnn.training.records import Records
+from jaxcnn.training.records import Records, read_metrics
 from jaxcnn.training.schedules import make_schedule
 from jaxcnn.training.steps import Augment, TrainState, make_eval_step, make_train_step
 from jaxcnn.training.train_config import epochs_after
@@ -46,6 +48,8 @@ def train(
     first_batch: Batch,
     statistics: Statistics | None,
     preprocessing: Preprocessing,
+    stop: StopRequest,
+    timeline: Timeline,
 ) -> dict[str, Any]:
     """Trains from the newest checkpoint, or from the start, and gives the result.
 
@@ -59,21 +63,28 @@ def train(
         augment_by, preprocessing, config, statistics, num_classes=model.num_classes
     )
     augment = augment_on(axis_name=layout.axis_name)
-    train_step = _train_step(config, model, augment, layout, steps_per_epoch)
-    stop = StopRequest()
-    evaluate_on = _evaluator(config, model, preprocessing, layout, stop)
     newest = Checkpoints(workdir.path / "checkpoints", keep=config.checkpoint.keep)
     best = Checkpoints(workdir.path / "best", keep=1)
     state = restored(layout.distribute(make_initial()), newest, layout, show=primary)
     step, evaluated = map(int, layout.fetch((state.step, state.evaluated)))
     if config.resume == "force":  # the best of another future; under the same values it comes again
         best.drop_after(step)
+    # Ahead of the first step, where a request to stop ends the run at once.
+    with timeline.doing(Activity.COMPILATION, "compilation"):
+        train_step = _train_step(
+            config, model, augment, layout, steps_per_epoch, state, layout.place(first_batch)
+        )
+        evaluate_on = _evaluator(
+            config, model, preprocessing, layout, stop, timeline, state, data.eval_batches.empty()
+        )
+    earlier = EarlierStarts()
     if primary:
         workdir.claim()
         _write_inputs(workdir.path, data, first_batch, statistics)
+        earlier = _earlier_starts(workdir.path)
     images = config.train.batch_size
     with (
-        stop.listening(),
+        stop.remembering(),
         Records(
             workdir.path,
             step=step,
@@ -102,7 +113,7 @@ def train(
                 begin_epoch=curvature_measurer(
                     config, model, augment_on(axis_name=None), layout, data
                 ),
-                finalize=_finalizer(config, model, augment, layout, data, stop),
+                finalize=_finalizer(config, model, augment, layout, data, stop, timeline),
                 checkpoint_every=config.checkpoint.every_steps,
                 newest=newest,
                 best=best,
@@ -115,10 +126,13 @@ def train(
                 records=records,
                 progress=bar,
                 stop=stop,
+                timeline=timeline,
+                earlier=earlier,
             ).run(state)
         tested = None
         if (test := data.test_batches) is not None:
             tested = report.measured(evaluate_on(state, test), test.source, config.data.test_split)
+    timeline.turn_to(Activity.SAVING, "the result")
     step = int(layout.fetch(state.step))
     result = report.result(
         report.measured(sums, data.eval, config.data.eval_split),
@@ -130,13 +144,25 @@ def train(
     )
     newest.close()
     best.close()
+    result["goodput"] = goodput(earlier, timeline.spent())
     return result
 
 
+def _earlier_starts(workdir: Path) -> EarlierStarts:
+    """What the records say of the starts of this run before this one."""
+    timings = workdir / "timings.jsonl"
+    return EarlierStarts.of(read_metrics(timings)) if timings.exists() else EarlierStarts()
+
+
 def _train_step(
-    config: Experiment, model: nn.Module, augment: Augment, layout: Layout, steps_per_epoch: int
+    config: Experiment,
+    model: nn.Module,
+    augment: Augment,
+    layout: Layout,
+    steps_per_epoch: int,
+    *arguments: Any,
 ) -> Any:
-    """The compiled training step."""
+    """The training step, compiled for arguments such as these."""
     step = make_train_step(
         model,
         make_optimizer(config.optimizer),
@@ -157,7 +183,7 @@ def _train_step(
         freeze=config.optimizer.freeze,
         axis_name=layout.axis_name,
     )
-    return layout.compile(step, donate=(0,))
+    return layout.compile(step, donate=(0,)).lower(*arguments).compile()
 
 
 def _evaluator(
@@ -166,23 +192,35 @@ def _evaluator(
     preprocessing: Preprocessing,
     layout: Layout,
     stop: StopRequest,
+    timeline: Timeline,
+    state: TrainState,
+    batch: Batch,
 ) -> Callable[[TrainState, EvalBatches], ClassSums]:
-    """A function that gives the sums of a state over a split."""
+    """A function that gives the sums of a state over a split, compiled for such a one."""
     step = make_eval_step(
         model, preprocessing, loss=LOSSES[config.train.loss], axis_name=layout.axis_name
     )
-    compiled = layout.compile(step, donate=(1,))
+    none = layout.replicate(ClassSums.zeros(model.num_classes))
+    compiled = (
+        layout.compile(step, donate=(1,))
+        .lower(state.variables(), none, layout.place(batch))
+        .compile()
+    )
 
     def evaluate_on(state: TrainState, batches: EvalBatches) -> ClassSums:
-        with Progress(
-            total=len(batches.source),
-            description="evaluation",
-            enabled=jax.process_index() == 0,
-        ) as bar:
+        stream = iterate(batches, 0, len(batches), config.data)
+        with (
+            timeline.doing(Activity.EVALUATION, "the evaluation"),
+            Progress(
+                total=len(batches.source),
+                description="evaluation",
+                enabled=jax.process_index() == 0,
+            ) as bar,
+        ):
             return evaluate(
                 state,
                 compiled,
-                iterate(batches, 0, len(batches), config.data),
+                timeline.reading(stream, Activity.EVALUATION, "evaluation batch"),
                 layout=layout,
                 num_classes=model.num_classes,
                 stop=stop,
@@ -199,6 +237,7 @@ def _finalizer(
     layout: Layout,
     data: Data,
     stop: StopRequest,
+    timeline: Timeline,
 ) -> Callable[[TrainState], TrainState] | None:
     """A function that gives a last state its exact statistics, where they are asked for."""
     count = config.train.exact_statistics
@@ -209,6 +248,7 @@ def _finalizer(
 
     def finalize(state: TrainState) -> TrainState:
         first = int(layout.fetch(state.step))
+        stream = iterate(data.train_batches, first, first + count, config.data)
         with Progress(
             total=count * config.train.batch_size,
             description="exact statistics",
@@ -217,7 +257,7 @@ def _finalizer(
             return with_exact_statistics(
                 state,
                 step,
-                iterate(data.train_batches, first, first + count, config.data),
+                timeline.reading(stream, Activity.DATA, "the batch of step", first + 1),
                 layout=layout,
                 stop=stop,
                 progress=bar,

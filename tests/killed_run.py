@@ -1,4 +1,4 @@
-"""A recipe's command that dies as by ``kill -9`` at a given moment.
+"""A recipe's command that dies as by ``kill -9``, or hangs, at a given moment.
 
 ``python killed_run.py MOMENT:COUNT ARGUMENTS...``, with the arguments of
 experiments.vgg_imagenet, dies when it has come to the moment COUNT times:
@@ -7,14 +7,18 @@ experiments.vgg_imagenet, dies when it has come to the moment COUNT times:
   evaluation      the same of an evaluation step
   save            a checkpoint's arrays are written, its folder has not its final name
   between_epochs  an evaluation is in the records, and no checkpoint knows of it
+  compilation     it is only asked to stop, as the training step is compiled
+  hang            it does not die, but this training batch never comes
 """
 
 import os
 import signal
 import sys
+import time
 
 from experiments import run
 from experiments.vgg_imagenet import RECIPE
+from jaxcnn.data.pipeline import TrainBatches
 from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.devices import JitLayout
 from jaxcnn.training.records import Records
@@ -37,10 +41,31 @@ def deadly(function, is_the_moment=lambda *_: True):
     return call
 
 
+class Lowered:
+    """A step that is deadly once it is compiled ahead."""
+
+    def __init__(self, step):
+        self._step = step
+
+    def lower(self, *arguments):
+        return Lowered(self._step.lower(*arguments))
+
+    def compile(self):
+        if moment == "compilation":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return deadly(self._step.compile())
+
+
 def compile_deadly(layout, step, *, donate=(), compiled=JitLayout.compile):
     function = compiled(layout, step, donate=donate)
-    wanted = {"step": "train_step", "evaluation": "eval_step"}[moment]
-    return deadly(function) if step.__name__ == wanted else function
+    wanted = "eval_step" if moment == "evaluation" else "train_step"
+    return Lowered(function) if step.__name__ == wanted else function
+
+
+def never_comes(batches, step, read=TrainBatches.__getitem__):
+    while step + 1 == left:
+        time.sleep(1)
+    return read(batches, step)
 
 
 if __name__ == "__main__":
@@ -48,6 +73,8 @@ if __name__ == "__main__":
         Checkpoints._write_manifest = deadly(Checkpoints._write_manifest)
     elif moment == "between_epochs":
         Records.metrics = deadly(Records.metrics, lambda records, kind, *_: kind == "eval")
+    elif moment == "hang":
+        TrainBatches.__getitem__ = never_comes
     else:
         JitLayout.compile = compile_deadly
     sys.exit(run.main(RECIPE, sys.argv[2:]))

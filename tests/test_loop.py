@@ -13,9 +13,11 @@ from networks import QUICKLY
 
 from jaxcnn.models.layers import BatchNorm
 from jaxcnn.progress import Progress
+from jaxcnn.training.activity import Timeline
 from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.evaluation import evaluate
 from jaxcnn.training.exact_statistics import make_statistics_step, with_exact_statistics
+from jaxcnn.training.goodput import EarlierStarts
 from jaxcnn.training.interruption import Interrupted
 from jaxcnn.training.layouts import JitLayout
 from jaxcnn.training.loop import Trainer
@@ -157,6 +159,8 @@ def run(workdir, *, stop_at=None, schedule=PLATEAU, statistics=0, every=None, **
                 records=records,
                 progress=bar,
                 stop=stop,
+                timeline=Timeline(),
+                earlier=EarlierStarts(),
             ).run(state)
         finally:
             newest.close()

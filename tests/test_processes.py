@@ -165,7 +165,7 @@ def test_all_are_killed(two, tmp_path):
 def test_one_is_slow_and_the_other_waits(one, tmp_path):
     """As while one still compiles: longer than the 30 s that the CPU's collectives wait."""
     workdir = tmp_path / "run"
-    processes = start_several(workdir, *SHORT, devices=4)
+    processes = start_several(workdir, *SHORT, "--config.parallel.silence=120", devices=4)
     wait_for_records(workdir, processes)
     processes[1].send_signal(signal.SIGSTOP)
     time.sleep(40)
@@ -174,17 +174,34 @@ def test_one_is_slow_and_the_other_waits(one, tmp_path):
     assert_same_training(workdir, one, rtol=1e-4)
 
 
-@pytest.mark.full
-def test_one_is_killed_and_the_other_says_so(tmp_path):
-    workdir = tmp_path / "run"
-    processes = start_several(workdir, *(a.replace("epochs=2", "epochs=50") for a in SHORT))
+@pytest.mark.parametrize(
+    ("number", "which"),
+    [
+        (signal.SIGSTOP, 1),
+        pytest.param(signal.SIGSTOP, 0, marks=pytest.mark.full),
+        pytest.param(signal.SIGKILL, 1, marks=pytest.mark.full),
+        pytest.param(signal.SIGKILL, 0, marks=pytest.mark.full),
+    ],
+)
+def test_one_hangs_or_dies_and_the_other_names_it(number, which, two, tmp_path):
+    workdir, silence = tmp_path / "run", "--config.parallel.silence=10"
+    processes = start_several(workdir, *SHORT, silence)
     wait_for_records(workdir, processes)
-    processes[1].kill()
-    processes[1].communicate()
-    _, errors = processes[0].communicate(timeout=150)
-    assert processes[0].returncode == 75, errors
-    assert "another process of this run is gone" in errors.splitlines()[-1]
+    processes[which].send_signal(number)
+    struck = time.monotonic()
+    other = processes[1 - which]
+    _, errors = other.communicate(timeout=150)
+    assert time.monotonic() - struck < 60
+    assert other.returncode == 75, errors
+    name = rf"process {which} \(host {socket.gethostname()}, process id {processes[which].pid}\)"
+    assert re.search(name, errors), errors
+    assert "start the same command again" in errors
     assert "Traceback" not in errors
+    processes[which].send_signal(signal.SIGCONT)
+    processes[which].communicate(timeout=150)
+    assert processes[which].returncode == (75 if number == signal.SIGSTOP else -signal.SIGKILL)
+    finish_all(start_several(workdir, *SHORT))
+    assert_same_run(workdir, two)
 
 
 @pytest.mark.full

@@ -36,6 +36,32 @@ def test_asked_to_stop_it_saves_and_continues(number, undisturbed, tmp_path):
     assert_same_run(workdir, undisturbed)
 
 
+def test_a_batch_that_never_comes_ends_the_run(undisturbed, tmp_path):
+    workdir = tmp_path / "hung"
+    process = start(workdir, "--config.train.hang_limit=3", moment="hang:14")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 75, errors
+    words = "the batch of step 14 has not come to an end within 3 s (train.hang_limit)"
+    assert words in errors.splitlines()[-1]
+    assert "never_comes" in errors  # the thread that reads it
+    assert "in _waiting" in errors  # and the one that waits
+    assert "Continuing from step 12." in finish(start(workdir))
+    assert_same_run(workdir, undisturbed)
+
+
+def test_asked_to_stop_with_nothing_to_save_it_ends_at_once(undisturbed, tmp_path):
+    workdir = tmp_path / "stopped"
+    process = start(workdir, moment="compilation:0")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 75
+    assert errors == (
+        "Stopped before there was anything to save; the same command goes on from there.\n"
+    )
+    assert not (workdir / "metrics.jsonl").exists()
+    finish(start(workdir))
+    assert_same_run(workdir, undisturbed)
+
+
 def test_a_finished_run_prints_its_result(undisturbed):
     before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*")}
     output = finish(start(undisturbed))

@@ -65,12 +65,20 @@ class _Batches:
         start = number * self.batch_size + self.process_index * local_size
         return range(start, start + local_size)
 
+    def empty(self) -> Batch:
+        """A batch of nothing but padding, of the shapes of all others; nothing is read for it."""
+        size, channels = self.config.image_size, self.config.channels or self.source.channels
+        count = self.batch_size // self.process_count
+        return {
+            "image": np.zeros((count, size, size, channels), np.uint8),
+            "label": np.zeros(count, np.int32),
+            "index": np.full(count, PADDING, np.int32),
+            "weight": np.zeros(count, np.float32),
+        }
+
     def _batch(self, indices: Sequence[int], views: Sequence[View]) -> Batch:
-        count, size = len(indices), self.config.image_size
-        channels = self.config.channels or self.source.channels
-        images = np.zeros((count, size, size, channels), np.uint8)
-        labels = np.zeros(count, np.int32)
-        weights = np.zeros(count, np.float32)
+        batch = self.empty()
+        channels = batch["image"].shape[-1]
         for row, (index, view) in enumerate(zip(indices, views, strict=True)):
             if index == PADDING:
                 continue
@@ -81,13 +89,9 @@ class _Batches:
                 if self.config.on_error == "stop":
                     raise
                 continue
-            images[row], labels[row], weights[row] = view.apply(image), label, 1
-        return {
-            "image": images,
-            "label": labels,
-            "index": np.asarray(indices, np.int32),
-            "weight": weights,
-        }
+            batch["image"][row], batch["label"][row] = view.apply(image), label
+            batch["weight"][row] = 1
+        return batch | {"index": np.asarray(indices, np.int32)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

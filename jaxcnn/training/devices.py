@@ -31,6 +31,8 @@ class ParallelConfig:
       detect: ask `jax.distributed` to find the other processes by itself (SLURM, Open MPI,
         Kubernetes, Cloud TPU).
       timeout: how long the processes wait for one another at the start, in seconds.
+      silence: after how many seconds without a sign of life a process counts as gone; the others
+        then end, to be started again.
     """
 
     shorthand: ClassVar[str] = "mode"
@@ -44,6 +46,7 @@ class ParallelConfig:
     process: int | None = None
     detect: bool = False
     timeout: int = 300
+    silence: int = 40
 
     def check(self) -> None:
         """Raises a UserError for values that cannot work."""
@@ -82,6 +85,10 @@ class ParallelConfig:
         check_expression("parallel.split", self.split)
         if self.timeout < 1:
             raise UserError(f"parallel.timeout={self.timeout} must be 1 or more.")
+        if self.silence < 5:
+            raise UserError(
+                f"parallel.silence={self.silence} must be 5 or more: signs of life come every 2 s."
+            )
 
     def split_layers(self, params: Any) -> list[str]:
         """The names of the layers that are split, of a network's parameters or their shapes."""

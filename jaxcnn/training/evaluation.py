@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxcnn.progress import Progress
@@ -42,6 +43,9 @@ def evaluate(
         for batch in iterator:
             if stop.reached():
                 raise Interrupted(int(layout.fetch(state.step)))
-            sums = eval_step(state.variables(), sums, layout.place(batch))
+            placed = layout.place(batch)
+            # No further ahead than a batch: a request to stop is answered, and a hang seen, soon.
+            jax.block_until_ready(sums)
+            sums = eval_step(state.variables(), sums, placed)
             progress.advance(len(batch["label"]) * layout.share[1])
     return layout.fetch(sums)

@@ -1,12 +1,24 @@
-"""Being asked to stop: Ctrl-C and SIGTERM are remembered, and training stops at the next step."""
+"""Being asked to stop, by Ctrl-C or SIGTERM.
 
+While there is nothing to save, as in start-up and compilation, the run ends at once, whatever its
+main thread is busy with. From the first step to the last save the request is remembered, and
+training stops at the next step.
+"""
+
+import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import jax
 from jax.experimental import multihost_utils
+
+from jaxcnn.training import ending
+
+# Under this key the service of jax.distributed says that a process has caught a SIGTERM.
+_NOTICE = "RECEIVED_PREEMPTION_NOTICE"
 
 
 class Interrupted(Exception):  # noqa: N818 - it is not an error: the run continues where it stopped
@@ -18,19 +30,17 @@ class Interrupted(Exception):  # noqa: N818 - it is not an error: the run contin
 
 
 class StopRequest:
-    """Whether this run was asked to stop; all its processes agree on the step at which they do."""
+    """Whether this run was asked to stop; all its processes agree on the step at which they do.
 
-    def __init__(self) -> None:
+    Args:
+      leave: ends the process, and the others of its run, where there is nothing to save.
+    """
+
+    def __init__(self, leave: Callable[[], object] = lambda: ending.leave(ending.AGAIN)) -> None:
+        self._leave = leave
         self._asked = False
+        self._unsaved = False
         self._questions = 0
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self._asked:  # asked twice: at once, without a checkpoint
-            raise KeyboardInterrupt
-        self._asked = True
-        if jax.process_count() > 1:
-            signal.raise_signal(signal.SIGTERM)  # which jax.distributed catches
 
     def reached(self) -> bool:
         """True when it is time to stop; asked by every process equally often.
@@ -38,20 +48,69 @@ class StopRequest:
         Several processes agree by way of ``jax.distributed``, whose service catches SIGTERM on
         any one of them and names a question at which all are answered True.
         """
-        if jax.process_count() == 1:
+        if not jax.distributed.is_initialized():
             return self._asked
         self._questions += 1
         return multihost_utils.reached_preemption_sync_point(self._questions)
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Listens to SIGINT and SIGTERM; what stood before is put back at the end."""
-        # With several processes SIGTERM is caught by jax.distributed.
-        several = jax.process_count() > 1
-        numbers = [signal.SIGINT] if several else [signal.SIGINT, signal.SIGTERM]
-        before = {number: signal.signal(number, self._remember) for number in numbers}
+        """Listens to SIGINT and SIGTERM; what stood before is put back at the end.
+
+        Once several processes are joined, SIGTERM is caught by ``jax.distributed``; each of them
+        then calls ``listen_to_others``.
+        """
+        before = {
+            number: signal.signal(number, self._remember)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        # The system writes to it whatever the main thread does; Python calls handlers only there.
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        woken_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._wait, args=(reader,), name="stop", daemon=True).start()
         try:
             yield self
         finally:
+            signal.set_wakeup_fd(woken_before)
+            os.close(writer)  # which ends the thread
             for number, previous in before.items():
                 signal.signal(number, previous)
+
+    def listen_to_others(self) -> None:
+        """Hears of it in the background when any process of the run is asked to stop."""
+        threading.Thread(target=self._wait_for_notice, name="stop", daemon=True).start()
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Within it there is something to save, and ``reached`` is asked."""
+        self._unsaved = True
+        if self._asked:
+            self._leave()
+        try:
+            yield
+        finally:
+            self._unsaved = False
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        """In the main thread, as soon as that is in Python."""
+        del frame
+        if self._asked and number == signal.SIGINT:  # asked twice: at once, without a checkpoint
+            raise KeyboardInterrupt
+        self._asked = True
+        if jax.distributed.is_initialized():
+            signal.raise_signal(signal.SIGTERM)  # which jax.distributed catches
+
+    def _wait(self, reader: int) -> None:
+        with open(reader, "rb", buffering=0) as signals:
+            while number := signals.read(1):
+                if number[0] in (signal.SIGINT, signal.SIGTERM) and not self._unsaved:
+                    self._leave()
+
+    def _wait_for_notice(self) -> None:
+        try:
+            ending.service().blocking_key_value_get(_NOTICE, ending.FOREVER)
+        except (jax.errors.JaxRuntimeError, AttributeError):  # the run is over
+            return
+        if not self._unsaved:
+            self._leave()

@@ -12,8 +12,10 @@ import numpy as np
 
 from jaxcnn.errors import UserError
 from jaxcnn.progress import Progress
+from jaxcnn.training.activity import Activity, Timeline
 from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.devices import Layout
+from jaxcnn.training.goodput import EarlierStarts
 from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.metrics import ClassSums, means
 from jaxcnn.training.records import Records
@@ -48,6 +50,8 @@ class Trainer:
       records: the metrics and timings files.
       progress: the bar.
       stop: whether the run was asked to stop.
+      timeline: is told what is being done.
+      earlier: the starts of the run before this one.
     """
 
     layout: Layout
@@ -67,6 +71,8 @@ class Trainer:
     records: Records
     progress: Progress
     stop: StopRequest
+    timeline: Timeline
+    earlier: EarlierStarts
     _recorded: tuple[int, float] = (0, 0.0)  # the step and the time of the last record
 
     def run(self, state: TrainState) -> tuple[TrainState, ClassSums]:
@@ -87,7 +93,9 @@ class Trainer:
             begun = self.layout.replicate(np.int32(step // self.steps_per_epoch))
             state = dataclasses.replace(state, evaluated=begun)
         evaluation: ClassSums | None = None
-        with self.batches(step, last) as batches:
+        with self.timeline.reading(
+            self.batches(step, last), Activity.DATA, "the batch of step", first=step + 1
+        ) as batches:
             while True:
                 if step and (step % self.steps_per_epoch == 0 or step == last):
                     state, finished = self._finish_epoch(state, step, is_last=step == last)
@@ -103,16 +111,22 @@ class Trainer:
                     self._interrupt(state, step)
                 if self.begin_epoch is not None and step % self.steps_per_epoch == 0:
                     state = self.begin_epoch(state, step // self.steps_per_epoch)
-                state, metrics = self.train_step(state, self.layout.place(next(batches)))
+                batch = next(batches)
                 step += 1
+                self.timeline.turn_to(
+                    Activity.REPEATED_STEPS if step <= self.earlier.furthest else Activity.STEPS,
+                    f"step {step}",
+                )
+                state, metrics = self.train_step(state, self.layout.place(batch))
                 self.progress.advance(self.config.batch_size)
                 ends = step % self.steps_per_epoch == 0 or step == last
                 if step % self.config.log_every == 0 or ends:
                     self._record(state, step, metrics)
                 if self.checkpoint_every and step % self.checkpoint_every == 0 and not ends:
-                    self.newest.save(step, self.layout.to_mesh(state), self.meta)
-        self.newest.wait()
-        self.best.wait()
+                    self._save(self.newest, step, state, self.meta)
+        with self._saving(step):
+            self.newest.wait()
+            self.best.wait()
         if evaluation is None:
             # Killed after its last checkpoint, or not known to be the last before its evaluation.
             state, evaluation = self._finish(state, step)
@@ -125,8 +139,9 @@ class Trainer:
         state = self.finalize(state)
         evaluation = self.evaluate(state)
         meta = {**self.meta, "evaluation": means(evaluation.total)}
-        self.newest.save(step, self.layout.to_mesh(state), meta, replace=True)
-        self.newest.wait()
+        self._save(self.newest, step, state, meta, replace=True)
+        with self._saving(step):
+            self.newest.wait()
         return state, evaluation
 
     def _evaluated(self, state: TrainState) -> int:
@@ -176,14 +191,14 @@ class Trainer:
             f"epoch {round(epoch, 2)}: training loss {trained['loss']:.4f}, evaluation loss "
             f"{metrics['loss']:.4f}, top-1 accuracy {metrics['accuracy']:.2%}"
         )
-        saved = self.layout.to_mesh(state)
         meta = {**self.meta, "evaluation": metrics}
         if stopping.stale == 0:
-            self.best.save(step, saved, meta)
+            self._save(self.best, step, state, meta)
             # The newest state says that the best one is there: it must be, whenever a run dies.
-            self.best.wait()
+            with self._saving(step):
+                self.best.wait()
         # One of this step is of a run that was asked to stop before it was evaluated.
-        self.newest.save(step, saved, meta, replace=True)
+        self._save(self.newest, step, state, meta, replace=True)
         return state, evaluation
 
     def _exhausted(self, state: TrainState) -> bool:
@@ -195,10 +210,27 @@ class Trainer:
 
     def _interrupt(self, state: TrainState, step: int) -> NoReturn:
         """Saves the state and says that the run stopped."""
-        self.newest.save(step, self.layout.to_mesh(state), self.meta)
-        self.newest.wait()
-        self.best.wait()
+        self._save(self.newest, step, state, self.meta)
+        with self._saving(step):
+            self.newest.wait()
+            self.best.wait()
         raise Interrupted(step)
+
+    def _save(
+        self,
+        to: Checkpoints,
+        step: int,
+        state: TrainState,
+        meta: Mapping[str, Any],
+        *,
+        replace: bool = False,
+    ) -> None:
+        """Begins to write a checkpoint."""
+        with self._saving(step):
+            to.save(step, self.layout.to_mesh(state), meta, replace=replace)
+
+    def _saving(self, step: int) -> AbstractContextManager[None]:
+        return self.timeline.doing(Activity.SAVING, f"the checkpoint of step {step}")
 
     def _record(self, state: TrainState, step: int, metrics: Mapping[str, jax.Array]) -> None:
         """Writes the window's training metrics and times; looks for a loss that has blown up."""
@@ -212,7 +244,13 @@ class Trainer:
         now, (since, then) = time.monotonic(), self._recorded
         self._recorded = (step, now)
         images = (step - since) * self.config.batch_size
-        self.records.timings(step, seconds=now - then, images_per_second=images / (now - then))
+        self.records.timings(
+            step,
+            seconds=now - then,
+            images_per_second=images / (now - then),
+            start=self.earlier.count,
+            spent=self.timeline.spent(),
+        )
         self.progress.show(loss=window["loss"])
         if window["loss"] <= self.config.divergence:
             return

@@ -79,7 +79,7 @@ class Records:
             )
             self._events.append(_framed(Event(step=step, wall_time=time.time(), summary=scalars)))
 
-    def timings(self, step: int, **values: float) -> None:
+    def timings(self, step: int, **values: float | Mapping[str, float]) -> None:
         """Adds a line of what differs from run to run, in seconds or per second."""
         if self._enabled:
             self._timings.append(_line({**values, "step": step, "time": time.time()}))
@@ -99,7 +99,7 @@ class Records:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``, without a last one that is half written.
+    """The lines of a ``metrics.jsonl`` or ``timings.jsonl``, but for a last one half written.
 
     Raises:
       UserError: there is no such file, or a line of it is damaged.

@@ -27,6 +27,9 @@ class TrainConfig:
       log_every: steps between two lines of training metrics.
       divergence: a training loss above this is reported with the norms of the parameters; one that
         is not a number ends the run.
+      hang_limit: seconds that a step, a batch, an evaluation batch or a checkpoint may take; one
+        that takes longer ends the run, with the stacks of all its threads, to be started again.
+        None for no limit. Start-up and compilation have none.
     """
 
     epochs: int = 30
@@ -38,6 +41,7 @@ class TrainConfig:
     exact_statistics: int = 0
     log_every: int = 50
     divergence: float = 1000.0
+    hang_limit: int | None = 600
 
     def check(self) -> None:
         """Raises a UserError for values that cannot work."""
@@ -50,6 +54,8 @@ class TrainConfig:
             raise UserError(
                 f"train.label_smoothing={self.label_smoothing} must be at least 0 and below 1."
             )
+        if self.hang_limit is not None and self.hang_limit < 1:
+            raise UserError(f"train.hang_limit={self.hang_limit} must be 1 or more, or none.")
         for name in ("auxiliary_weight", "exact_statistics"):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name}={getattr(self, name)} is negative; give 0 or more.")
