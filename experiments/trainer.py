@@ -33,7 +33,7 @@ from jaxcnn.training.loop import Trainer
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.nonfinite import NonFiniteUpdates
 from jaxcnn.training.optimizers import averaging, l2_penalty, make_optimizer
-from jaxcnn.training.records import Records, read_metrics
+from jaxcnn.training.records import Records, read_timings
 from jaxcnn.training.schedules import make_schedule
 from jaxcnn.training.steps import Augment, TrainState, make_eval_step, make_train_step
 from jaxcnn.training.train_config import epochs_after
@@ -82,7 +82,7 @@ def train(
     if primary:
         workdir.claim()
         _write_inputs(workdir.path, data, first_batch, statistics)
-        earlier = _earlier_starts(workdir.path)
+        earlier = EarlierStarts.of(read_timings(workdir.path / "timings.jsonl"))
     images = config.train.batch_size
     with (
         stop.remembering(),
@@ -156,12 +156,6 @@ def train(
     best.close()
     result["goodput"] = goodput(earlier, timeline.spent())
     return result
-
-
-def _earlier_starts(workdir: Path) -> EarlierStarts:
-    """What the records say of the starts of this run before this one."""
-    timings = workdir / "timings.jsonl"
-    return EarlierStarts.of(read_metrics(timings)) if timings.exists() else EarlierStarts()
 
 
 def _train_step(

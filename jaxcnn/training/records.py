@@ -108,13 +108,22 @@ class Records:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl`` or ``timings.jsonl``, but for a last one half written.
+    """The lines of a ``metrics.jsonl``, without a last one that is half written.
 
     Raises:
       UserError: there is no such file, or a line of it is damaged.
     """
+    return _read(path, _METRICS)
+
+
+def read_timings(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``timings.jsonl``, likewise; none where there is no such file."""
+    return _read(path, _TIMINGS) if path.exists() else []
+
+
+def _read(path: Path, fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
-        return [line for _, line in _whole_lines(path, _METRICS)]
+        return [line for _, line in _whole_lines(path, fields)]
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
 
