@@ -36,6 +36,7 @@ from jaxcnn.training.optimizers import averaging, l2_penalty, make_optimizer
 from jaxcnn.training.records import Records, read_timings
 from jaxcnn.training.schedules import make_schedule
 from jaxcnn.training.steps import Augment, TrainState, make_eval_step, make_train_step
+from jaxcnn.training.traffic import exchanged_bytes
 from jaxcnn.training.train_config import epochs_after
 
 
@@ -78,6 +79,9 @@ def train(
         evaluate_on = _evaluator(
             config, model, preprocessing, layout, stop, timeline, state, data.eval_batches.empty()
         )
+    if primary and config.parallel.model > 1:
+        sent = sum(exchanged_bytes(train_step.as_text()).values())
+        print(f"Each device sends {sent / 1e6:,.1f} MB a step.", flush=True)
     earlier = EarlierStarts()
     if primary:
         workdir.claim()

@@ -134,7 +134,13 @@ class Trainer:
         if evaluation is None:
             # Killed after its last checkpoint, or not known to be the last before its evaluation.
             state, evaluation = self._finish(state, step)
+        self._account(step)
         return state, evaluation
+
+    def _account(self, step: int, **values: float) -> None:
+        """Records what the time of this start went to until now."""
+        spent = self.timeline.spent()
+        self.records.timings(step, start=self.earlier.count, spent=spent, **values)
 
     def _finish(self, state: TrainState, step: int) -> tuple[TrainState, ClassSums]:
         """Evaluates a last state that is saved already, and what `finalize` makes of it."""
@@ -227,6 +233,7 @@ class Trainer:
         with self._saving(step):
             self.newest.wait()
             self.best.wait()
+        self._account(step)
         raise Interrupted(step)
 
     def _save(
@@ -259,13 +266,7 @@ class Trainer:
         now, (since, then) = time.monotonic(), self._recorded
         self._recorded = (step, now)
         images = (step - since) * self.config.batch_size
-        self.records.timings(
-            step,
-            seconds=now - then,
-            images_per_second=images / (now - then),
-            start=self.earlier.count,
-            spent=self.timeline.spent(),
-        )
+        self._account(step, seconds=now - then, images_per_second=images / (now - then))
         self.progress.show(loss=window["loss"])
         if window["loss"] > self.config.divergence:
             self.progress.note(
