@@ -6,6 +6,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from command_run import finish, start, start_several
 from test_loop import (
     BATCH,
     CONSTANT,
@@ -161,6 +162,24 @@ def test_a_state_that_is_not_finite_is_not_saved(part, at, tmp_path):
     state = kept(bad, "checkpoints")
     chex.assert_trees_all_equal(state.params, kept(good, "checkpoints").params)
     chex.assert_tree_all_finite((state.params, state.opt_state, state.batch_stats, state.ema))
+
+
+@pytest.mark.full
+def test_two_processes_leave_out_the_same_and_end_together(tmp_path):
+    """Under a rate at which everything overflows, as one process of two devices does."""
+    arguments = (
+        "--config.model.name=vgg11",
+        "--config.optimizer.name=momentum",
+        "--config.optimizer.learning_rate=1e20",
+        "--config.train.max_nonfinite=3",
+    )
+    one = [start(tmp_path / "one", *arguments, devices=2)]
+    for process in [*one, *start_several(tmp_path / "two", *arguments)]:
+        finish(process, status=2)
+    of_one, of_two = (records(tmp_path / name, "nonfinite") for name in ("one", "two"))
+    assert [line["in_a_row"] for line in of_one] == [1, 2, 3]
+    for ours, expected in zip(of_two, of_one, strict=True):
+        np.testing.assert_equal(ours, expected)
 
 
 class Watched:

@@ -58,7 +58,7 @@ def stuck(
         return None
     guessing = loss_of_guessing(counts)
     asked = epoch == asked_after(steps_per_epoch, schedule.warmup_epochs)
-    if not asked or abs(loss - guessing) > _NEAR * guessing:
+    if not (asked and abs(loss - guessing) <= _NEAR * guessing):
         return None
     return (
         f"epoch {epoch}: the training loss of {loss:.3f} is still that of guessing among "
