@@ -68,30 +68,37 @@ class DistributedLayers:
         if not args or not _is_known(module) or args[0].shape[0] % self._mesh.size:
             return method(*args, **kwargs)
         x, groups = args[0], getattr(module, "feature_group_count", 1)
-        along_row = P(self._batch, *[None] * (x.ndim - 2), self._model)
         before, self._divided = self._divided, None
-        if self._split.chooses(module.path, module.features) and (
-            groups == 1 or not groups % parts
-        ):
+        chosen = self._split.chooses(module.path, module.features)
+        if chosen and (groups == 1 or groups % parts == 0):
             self._divided = module.features
-            own = {"features": module.features // parts}
-            if groups > 1:
-                own["feature_group_count"] = groups // parts
-            takes_along_row = groups > 1 or x.shape[-1] == before
-            return self._computed(
-                module,
-                own,
-                x,
-                kernels=self._model,
-                inputs=along_row if takes_along_row else self._examples,
-                gathered=None if groups > 1 else x.ndim - 1 if takes_along_row else 0,
-                outputs=along_row,
-            )
+            return self._split_layer(module, x, groups, before)
         if groups > 1:
-            return self._computed(
-                module, {}, x, kernels=None, inputs=self._examples, outputs=self._examples
-            )
+            return self._computed(module, {}, x, inputs=self._examples, outputs=self._examples)
         return method(x if parts == 1 else self._by_examples(x), *args[1:], **kwargs)
+
+    def _split_layer(
+        self, module: nn.Module, x: jax.Array, groups: int, before: int | None
+    ) -> jax.Array:
+        """A layer of which each device of a row computes some outputs, for the row's examples."""
+        along_row = P(self._batch, *[None] * (x.ndim - 2), self._model)
+        own = {"features": module.features // self._split.parts}
+        if groups > 1:  # whose maps are to be where their outputs are
+            own["feature_group_count"] = groups // self._split.parts
+            inputs, gathered = along_row, None
+        elif x.shape[-1] == before:
+            inputs, gathered = along_row, x.ndim - 1
+        else:  # after a layer that is not split, or where maps have been flattened
+            inputs, gathered = self._examples, 0
+        return self._computed(
+            module,
+            own,
+            x,
+            kernels=self._model,
+            inputs=inputs,
+            gathered=gathered,
+            outputs=along_row,
+        )
 
     def _by_examples(self, x: jax.Array) -> jax.Array:
         return lax.with_sharding_constraint(x, NamedSharding(self._mesh, self._examples))
@@ -102,10 +109,10 @@ class DistributedLayers:
         own: Mapping[str, Any],
         x: jax.Array,
         *,
-        kernels: str | None,
         inputs: P,
-        gathered: int | None = None,
         outputs: P,
+        kernels: str | None = None,
+        gathered: int | None = None,
     ) -> jax.Array:
         """A layer of which each device computes its own part.
 
@@ -113,10 +120,10 @@ class DistributedLayers:
           module: the whole layer.
           own: the fields in which a device's part differs from it.
           x: the whole layer's inputs.
-          kernels: the axis of the mesh along which the last axis of the parameters lies.
-          inputs: how ``x`` lies.
-          gathered: the axis of ``x`` that is put together again along a row of devices.
+          inputs: how ``x`` is to lie.
           outputs: how the result lies.
+          kernels: the axis of the mesh along which the last axis of the parameters lies.
+          gathered: the axis of ``x`` that is put together again along a row of devices.
         """
         part, params = module.clone(parent=None, **own), module.variables["params"]
 
