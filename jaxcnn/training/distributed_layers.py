@@ -30,8 +30,9 @@ class DistributedLayers:
 
     It serves one tracing of a network, under jit, on a batch whose examples are divided over all
     devices. A layer that is split is given the examples of a row of devices, and its outputs lie
-    divided along the row; a split convolution in groups takes its inputs so, too. Every other layer
-    is given its inputs, and the caller the logits, divided by examples as the batch is.
+    divided along the row, as do those of what follows without a kernel; a split convolution in
+    groups takes its inputs so, too. Every other layer is given its inputs, and the caller the
+    logits, divided by examples as the batch is.
 
     The layers it knows are ``nn.Conv``, ``nn.Dense`` and what is like them: ``features`` outputs,
     and no parameters but a kernel and a bias that end in them. What else there is, and a batch that
@@ -65,8 +66,10 @@ class DistributedLayers:
             self._divided = None
             result = method(*args, **kwargs)
             return result if parts == 1 else jax.tree.map(self._by_examples, result)
-        if not args or not _is_known(module) or args[0].shape[0] % self._mesh.size:
+        if not args or not isinstance(args[0], jax.Array) or args[0].shape[0] % self._mesh.size:
             return method(*args, **kwargs)
+        if not _is_known(module):
+            return jax.tree.map(self._staying, method(*args, **kwargs))
         x, groups = args[0], getattr(module, "feature_group_count", 1)
         before, self._divided = self._divided, None
         chosen = self._split.chooses(module.path, module.features)
@@ -81,7 +84,7 @@ class DistributedLayers:
         self, module: nn.Module, x: jax.Array, groups: int, before: int | None
     ) -> jax.Array:
         """A layer of which each device of a row computes some outputs, for the row's examples."""
-        along_row = P(self._batch, *[None] * (x.ndim - 2), self._model)
+        along_row = self._along_row(x)
         own = {"features": module.features // self._split.parts}
         if groups > 1:  # whose maps are to be where their outputs are
             own["feature_group_count"] = groups // self._split.parts
@@ -100,8 +103,22 @@ class DistributedLayers:
             outputs=along_row,
         )
 
+    def _along_row(self, x: jax.Array) -> P:
+        return P(self._batch, *[None] * (x.ndim - 2), self._model)
+
+    def _constrained(self, x: jax.Array, spec: P) -> jax.Array:
+        return lax.with_sharding_constraint(x, NamedSharding(self._mesh, spec))
+
+    def _staying(self, x: jax.Array) -> jax.Array:
+        """What follows a layer whose outputs are divided, kept as they are.
+
+        Or XLA would move the maps that a pool is given, if what it gives is to lie elsewhere.
+        """
+        stays = x.ndim > 1 and x.shape[-1] == self._divided
+        return self._constrained(x, self._along_row(x)) if stays else x
+
     def _by_examples(self, x: jax.Array) -> jax.Array:
-        return lax.with_sharding_constraint(x, NamedSharding(self._mesh, self._examples))
+        return self._constrained(x, self._examples)
 
     def _computed(
         self,
