@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxcnn.models.layers import FullyConnected
+from jaxcnn.models.layers import FullyConnected, MaxPool
 from jaxcnn.training.distributed_layers import DistributedLayers
 from jaxcnn.training.layouts import AXIS, MODEL_AXIS, JitLayout
 from jaxcnn.training.split import Split
@@ -115,6 +115,23 @@ def test_groups_take_their_maps_where_they_lie():
     sent = exchanged_bytes(compiled(layout, TwoConvolutions()).as_text())
     assert sent.keys() == {"all-gather", "all-reduce"} | (sent.keys() & {"all-to-all"})
     assert sent["all-gather"] == 2 * 3 * 3 * 5 * 4
+
+
+class Pooled(nn.Module):
+    """What is pooled comes to a layer in another form."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(8, (3, 3), name="conv1")(x)
+        x = MaxPool(window=3, stride=3, name="pool1")(x)
+        return FullyConnected(4, name="logits")(x.reshape(len(x), -1))
+
+
+def test_maps_are_pooled_before_they_move():
+    layout = JitLayout(tuple(jax.devices()), Split("conv1", 2))
+    sent = exchanged_bytes(compiled(layout, Pooled()).as_text())
+    # Of the pool's outputs for the 4 examples of a row half is elsewhere, and comes back.
+    assert sent["all-to-all"] == 2 * 4 * 4 * 4 / 2
 
 
 def test_what_is_split_is_never_gathered_or_summed_over_its_row():

@@ -30,8 +30,9 @@ class DistributedLayers:
 
     It serves one tracing of a network, under jit, on a batch whose examples are divided over all
     devices. A layer that is split is given the examples of a row of devices, and its outputs lie
-    divided along the row; a split convolution in groups takes its inputs so, too. Every other layer
-    is given its inputs, and the caller the logits, divided by examples as the batch is.
+    divided along the row, as do those of what follows without a kernel; a split convolution in
+    groups takes its inputs so, too. Every other layer is given its inputs, and the caller the
+    logits, divided by examples as the batch is.
 
     The layers it knows are ``nn.Conv``, ``nn.Dense`` and what is like them: ``features`` outputs,
     and no parameters but a kernel and a bias that end in them. What else there is, and a batch that
@@ -65,36 +66,59 @@ class DistributedLayers:
             self._divided = None
             result = method(*args, **kwargs)
             return result if parts == 1 else jax.tree.map(self._by_examples, result)
-        if not args or not _is_known(module) or args[0].shape[0] % self._mesh.size:
+        if not args or not isinstance(args[0], jax.Array) or args[0].shape[0] % self._mesh.size:
             return method(*args, **kwargs)
+        if not _is_known(module):
+            return jax.tree.map(self._staying, method(*args, **kwargs))
         x, groups = args[0], getattr(module, "feature_group_count", 1)
-        along_row = P(self._batch, *[None] * (x.ndim - 2), self._model)
         before, self._divided = self._divided, None
-        if self._split.chooses(module.path, module.features) and (
-            groups == 1 or not groups % parts
-        ):
+        chosen = self._split.chooses(module.path, module.features)
+        if chosen and (groups == 1 or groups % parts == 0):
             self._divided = module.features
-            own = {"features": module.features // parts}
-            if groups > 1:
-                own["feature_group_count"] = groups // parts
-            takes_along_row = groups > 1 or x.shape[-1] == before
-            return self._computed(
-                module,
-                own,
-                x,
-                kernels=self._model,
-                inputs=along_row if takes_along_row else self._examples,
-                gathered=None if groups > 1 else x.ndim - 1 if takes_along_row else 0,
-                outputs=along_row,
-            )
+            return self._split_layer(module, x, groups, before)
         if groups > 1:
-            return self._computed(
-                module, {}, x, kernels=None, inputs=self._examples, outputs=self._examples
-            )
+            return self._computed(module, {}, x, inputs=self._examples, outputs=self._examples)
         return method(x if parts == 1 else self._by_examples(x), *args[1:], **kwargs)
 
+    def _split_layer(
+        self, module: nn.Module, x: jax.Array, groups: int, before: int | None
+    ) -> jax.Array:
+        """A layer of which each device of a row computes some outputs, for the row's examples."""
+        along_row = self._along_row(x)
+        own = {"features": module.features // self._split.parts}
+        if groups > 1:  # whose maps are to be where their outputs are
+            own["feature_group_count"] = groups // self._split.parts
+            inputs, gathered = along_row, None
+        elif x.shape[-1] == before:
+            inputs, gathered = along_row, x.ndim - 1
+        else:  # after a layer that is not split, or where maps have been flattened
+            inputs, gathered = self._examples, 0
+        return self._computed(
+            module,
+            own,
+            x,
+            kernels=self._model,
+            inputs=inputs,
+            gathered=gathered,
+            outputs=along_row,
+        )
+
+    def _along_row(self, x: jax.Array) -> P:
+        return P(self._batch, *[None] * (x.ndim - 2), self._model)
+
+    def _constrained(self, x: jax.Array, spec: P) -> jax.Array:
+        return lax.with_sharding_constraint(x, NamedSharding(self._mesh, spec))
+
+    def _staying(self, x: jax.Array) -> jax.Array:
+        """What follows a layer whose outputs are divided, kept as they are.
+
+        Or XLA would move the maps that a pool is given, if what it gives is to lie elsewhere.
+        """
+        stays = x.ndim > 1 and x.shape[-1] == self._divided
+        return self._constrained(x, self._along_row(x)) if stays else x
+
     def _by_examples(self, x: jax.Array) -> jax.Array:
-        return lax.with_sharding_constraint(x, NamedSharding(self._mesh, self._examples))
+        return self._constrained(x, self._examples)
 
     def _computed(
         self,
@@ -102,10 +126,10 @@ class DistributedLayers:
         own: Mapping[str, Any],
         x: jax.Array,
         *,
-        kernels: str | None,
         inputs: P,
-        gathered: int | None = None,
         outputs: P,
+        kernels: str | None = None,
+        gathered: int | None = None,
     ) -> jax.Array:
         """A layer of which each device computes its own part.
 
@@ -113,10 +137,10 @@ class DistributedLayers:
           module: the whole layer.
           own: the fields in which a device's part differs from it.
           x: the whole layer's inputs.
-          kernels: the axis of the mesh along which the last axis of the parameters lies.
-          inputs: how ``x`` lies.
-          gathered: the axis of ``x`` that is put together again along a row of devices.
+          inputs: how ``x`` is to lie.
           outputs: how the result lies.
+          kernels: the axis of the mesh along which the last axis of the parameters lies.
+          gathered: the axis of ``x`` that is put together again along a row of devices.
         """
         part, params = module.clone(parent=None, **own), module.variables["params"]
 
