@@ -1,4 +1,4 @@
-"""What jaxcnn reads, in small, to be damaged: for each kind a function that damages one and reads it.
+"""What jaxcnn reads, in small; for each kind a function that damages one and reads it.
 
 Reading is by the functions that a user's command calls. ``KINDS[name].make(folder)`` writes what is
 needed into an empty folder, and gives a function of a random number generator.
