@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_sets import describe, imagenet_images, write_imagenet
+from malformed_data import data_set
 from PIL import Image
 
 from jaxcnn.data.decode import LARGEST_FILE, LARGEST_IMAGE, decode
@@ -233,10 +234,8 @@ def test_a_record_is_not_read_beyond_its_file(length, tmp_path, monkeypatch):
 
 @pytest.fixture
 def digits(tmp_path, monkeypatch):
-    from malformed import _data_set
-
     monkeypatch.setenv("JAXCNN_CACHE", str(tmp_path / "cache"))
-    version, _ = _data_set(tmp_path / "data", "array_record")
+    version, _ = data_set(tmp_path / "data", "array_record")
     return version
 
 
