@@ -22,7 +22,7 @@ from jaxcnn.models import create_model
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained import load_pretrained
 from jaxcnn.pretrained.naming import differing_fields, registered_name
-from jaxcnn.training.checkpoints import best_checkpoint, meta_of, variables_of
+from jaxcnn.training.checkpoint_reading import meta_of, read_best, variables_of
 
 # What a network answers in evaluation is no function of these.
 _OF_TRAINING = {"dropout", "initialization", "auxiliary", "axis_name", "dtype"}
@@ -171,10 +171,18 @@ def of_run(workdir: str, config: Experiment) -> Member:
     Raises:
       UserError: there is no whole checkpoint, or what its network began with is gone.
     """
-    checkpoint = best_checkpoint(Path(workdir))
-    meta = meta_of(checkpoint)
-    class_names = tuple(meta["class_names"])
-    preprocessing = Preprocessing.from_json(meta["preprocessing"])
+    checkpoint, meta, variables = read_best(
+        Path(workdir),
+        lambda checkpoint: (checkpoint, meta_of(checkpoint), variables_of(checkpoint)),
+    )
+    try:
+        class_names = tuple(map(str, meta["class_names"]))
+        preprocessing = Preprocessing.from_json(meta["preprocessing"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"the checkpoint {checkpoint} says nothing that makes sense of its classes and images "
+            f"({type(error).__name__}: {error}); name another."
+        ) from error
     if config.model.weights is None:
         model = make_model(config.model, num_classes=len(class_names))
     else:  # whose fields the file decides on
@@ -191,7 +199,7 @@ def of_run(workdir: str, config: Experiment) -> Member:
         title=f"{config.model.name} of the run {workdir} after step {checkpoint.name}",
         name=config.model.name,
         model=model,
-        variables=variables_of(checkpoint),
+        variables=variables,
         preprocessing=preprocessing,
         class_names=class_names,
         image_size=size,

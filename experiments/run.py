@@ -16,6 +16,7 @@ from experiments import commandline, report
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
 from experiments.images import Data, open_data, statistics_of
 from experiments.network import make_model
+from experiments.ownership import Ownership
 from experiments.start import (
     about_weights,
     initial_state,
@@ -95,11 +96,11 @@ def run(config: Experiment, recipe: str, preset: str) -> int:
     """
     config.check()
     set_up_jax()
-    with joined(config.parallel):
-        return _run(config, recipe, preset)
+    with joined(config.parallel), Ownership() as ownership:
+        return _run(config, recipe, preset, ownership)
 
 
-def _run(config: Experiment, recipe: str, preset: str) -> int:
+def _run(config: Experiment, recipe: str, preset: str, ownership: Ownership) -> int:
     """The run, once its processes are joined."""
     started = time.monotonic()
     _check_same_command(config)
@@ -114,7 +115,7 @@ def _run(config: Experiment, recipe: str, preset: str) -> int:
         model = weights.model
     make_state = _state_maker(config, model, data)
     facts = data.facts() | preprocessing_facts(weights)
-    workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, facts)
+    workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, facts, ownership)
     try:
         shapes = jax.eval_shape(make_state)
     except UserError as error:

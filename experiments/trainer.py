@@ -64,7 +64,7 @@ def train(
     evaluate_on = _evaluator(config, model, preprocessing, layout, stop)
     newest = Checkpoints(workdir.path / "checkpoints", keep=config.checkpoint.keep)
     best = Checkpoints(workdir.path / "best", keep=1)
-    state = restored(layout.distribute(make_initial()), newest, layout, show=primary)
+    state = restored(layout.distribute(make_initial()), newest, best, layout, show=primary)
     step, evaluated = map(int, layout.fetch((state.step, state.evaluated)))
     if config.resume == "force":  # the best of another future; under the same values it comes again
         best.drop_after(step)

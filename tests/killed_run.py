@@ -15,7 +15,7 @@ import sys
 
 from experiments import run
 from experiments.vgg_imagenet import RECIPE
-from jaxcnn.training.checkpoints import Checkpoints
+from jaxcnn.training import manifest
 from jaxcnn.training.devices import JitLayout
 from jaxcnn.training.records import Records
 
@@ -45,7 +45,7 @@ def compile_deadly(layout, step, *, donate=(), compiled=JitLayout.compile):
 
 if __name__ == "__main__":
     if moment == "save":
-        Checkpoints._write_manifest = deadly(Checkpoints._write_manifest)
+        manifest.write = deadly(manifest.write)
     elif moment == "between_epochs":
         Records.metrics = deadly(Records.metrics, lambda records, kind, *_: kind == "eval")
     else:

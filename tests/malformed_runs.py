@@ -106,6 +106,7 @@ def work_directories(folder):
     from experiments.images import STATISTICS, statistics_of
     from experiments.members import run_config
     from experiments.outcomes import read_outcome
+    from experiments.ownership import Ownership
     from experiments.vgg_imagenet import RECIPE
     from experiments.workdir import CONFIG, DATA, RESULT, Workdir
     from jaxcnn.data.statistics import IMAGENET_STATISTICS
@@ -125,7 +126,7 @@ def work_directories(folder):
         for kind in ("train", "epoch", "eval"):
             records.metrics(kind, 1, 0.5, {"loss": 2.0, "accuracy": 0.25})
     files = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    workdir = Workdir(folder, config, data)
+    workdir = Workdir(folder, config, data, Ownership())
 
     def trial(draw):
         path = draw.choice(sorted(files))
@@ -160,14 +161,14 @@ def checkpoints(folder):
     """All files of a checkpoint."""
     import jax
 
-    from jaxcnn.training.checkpoints import (
-        Checkpoints,
+    from jaxcnn.training.checkpoint_reading import (
         best_checkpoint,
-        damage,
         meta_of,
         read_variables,
         variables_of,
     )
+    from jaxcnn.training.checkpoints import Checkpoints
+    from jaxcnn.training.manifest import damage
 
     array = jax.numpy.arange(24, dtype="float32").reshape(4, 6)
     state = {"params": {"conv1_1": {"kernel": array}}, "batch_stats": {}, "step": array[0, 0]}

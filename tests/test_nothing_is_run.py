@@ -31,7 +31,8 @@ from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained import load_pretrained
 from jaxcnn.pretrained.files import read_tensors
-from jaxcnn.training.checkpoints import Checkpoints, best_checkpoint, meta_of, variables_of
+from jaxcnn.training.checkpoint_reading import best_checkpoint, meta_of, variables_of
+from jaxcnn.training.checkpoints import Checkpoints
 
 
 @pytest.fixture(autouse=True)
