@@ -13,13 +13,17 @@ import pytest
 from data_sets import describe, imagenet_images, write_imagenet
 from malformed_data import data_set
 from PIL import Image
+from safetensors.numpy import save_file
 
 from jaxcnn.data.decode import LARGEST_FILE, LARGEST_IMAGE, decode
 from jaxcnn.data.imagenet import prepare_imagenet
 from jaxcnn.data.sources import open_source
 from jaxcnn.data.tfrecord import TFRecordFiles, masked_crc32c
 from jaxcnn.errors import UserError
+from jaxcnn.pretrained import load_pretrained
 from jaxcnn.pretrained.files import read_tensors
+from jaxcnn.pretrained.naming import OURS
+from jaxcnn.pretrained.saving import FORMAT_VERSION
 
 # What Pillow says of images half as large as those that it refuses.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -312,3 +316,21 @@ def test_numbers_that_are_holes_take_no_room_before_they_are_refused(tmp_path):
     np.save(path, np.zeros(3))
     os.truncate(path, 2**40)
     assert "array of numpy" in refused(lambda: read_tensors(path))
+
+
+@pytest.mark.parametrize(
+    ("network", "fields"),
+    [
+        ("resnet18", {"blocks": [3_000] * 4}),
+        ("resnet20", {"blocks": [2**60]}),
+        ("vgg11", {"groups": [[4, [3] * 3_000]]}),
+        ("vgg11", {"hidden": [4] * 3_000}),
+    ],
+)
+def test_a_network_of_endless_layers_is_refused(network, fields, tmp_path):
+    path = tmp_path / "a.safetensors"
+    header = {"format": OURS.name, "format_version": FORMAT_VERSION, "names": OURS.name}
+    header |= {"model": network, "fields": json.dumps(fields)}
+    save_file({"w": np.ones(2, "f4")}, path, header)
+    said = refused(lambda: load_pretrained(network, path))
+    assert "far more layers than its 1 arrays can be of" in said

@@ -31,6 +31,8 @@ from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained import load_pretrained
 from jaxcnn.pretrained.files import read_tensors
+from jaxcnn.pretrained.naming import OURS
+from jaxcnn.pretrained.saving import FORMAT_VERSION
 from jaxcnn.training.checkpoint_reading import best_checkpoint, meta_of, variables_of
 from jaxcnn.training.checkpoints import Checkpoints
 
@@ -109,7 +111,8 @@ def test_a_layer_that_is_a_function_is_not_called(mark, tmp_path):
 def test_a_field_of_a_network_names_no_function_but_those_known(function, mark, tmp_path):
     path = tmp_path / "a.safetensors"
     call = {"function": function, "keywords": {"command": f"touch {mark}"}}
-    header = {"format": "jaxcnn", "format_version": "1", "model": "lenet5", "names": "jaxcnn"}
+    header = {"format": OURS.name, "format_version": FORMAT_VERSION, "names": OURS.name}
+    header["model"] = "lenet5"
     header["fields"] = json.dumps({"activation": call})
     save_file({"w": np.ones(2, "f4")}, path, header)
     with pytest.raises(UserError, match="damaged header"):
@@ -376,6 +379,14 @@ def test_a_description_makes_nothing(split, place, tmp_path):
         with pytest.raises(UserError):
             open_source("digits", "train", data_dir=str(root))
         assert tree(tmp_path, tmp_path / "cache") == before
+
+
+def test_a_sentence_is_one_line_that_no_terminal_obeys():
+    said = str(UserError("'a\nb\x1b[2J\x00\ud800\u2028c' is a name."))
+    assert said == "'a b\\x1b[2J\\x00\\ud800 c' is a name."
+    persian = "'\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645' stays as it is."
+    assert str(UserError(persian)) == persian
+    assert str(pickle.loads(pickle.dumps(UserError("it is so.")))) == "it is so."
 
 
 def test_pictures_have_the_names_that_they_have(place, tmp_path):
