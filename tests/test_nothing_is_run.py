@@ -142,6 +142,26 @@ def test_features_are_no_modules_to_import(mark, tmp_path, monkeypatch):
     assert "evil" not in sys.modules
 
 
+@pytest.mark.parametrize("name", ["mnist", "mnist:3.0.1", "mnist:9.9.9", "imagenet2012"])
+def test_what_is_prepared_already_is_no_module_to_import(name, mark, tmp_path, monkeypatch, capsys):
+    version, _ = data_set(tmp_path / "data", "array_record")
+    base, _, number = name.partition(":")
+    folder = tmp_path / "data" / base / (number or {"mnist": "3.0.1"}.get(base, "5.1.0"))
+    folder.parent.mkdir()
+    version.rename(folder)
+    describe(folder, lambda info: info.update(name=base, version=folder.name))
+    features = folder / "features.json"
+    (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for text in (json.dumps({"type": "evil.Label", "content": {}}), "{", "[" * 100_000):
+        features.write_text(text)
+        arguments = [f"--data_dir={tmp_path}/data", f"--manual_dir={tmp_path}"]
+        assert prepare.main([name, *arguments]) == 2
+        assert f"{features} " in capsys.readouterr().err
+    assert "evil" not in sys.modules
+
+
 @pytest.mark.parametrize("name", ["evil.yaml", "evil.json", "evil.pkl", "evil.txt", "evil"])
 def test_a_configuration_is_python_or_nothing(name, mark, tmp_path):
     path = tmp_path / name

@@ -28,7 +28,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core import hashing, naming
 from tensorflow_datasets.core.utils import shard_utils
 
-from jaxcnn.data.imagenet_tars import IMAGE, find_tars, index_tar
+from jaxcnn.data.imagenet_tars import find_tars, index_tar, kept_index
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 from jaxcnn.progress import Progress
@@ -127,7 +127,7 @@ def _forget_other_tars(
 def _index(folder: Path, tar: Path, split: str, class_names: Sequence[str]) -> np.ndarray:
     """The images of a tar in the order they are written in; made once, and kept in the folder."""
     path = folder / f"{split}.index.npy"
-    if (kept := _kept_index(path, tar.stat().st_size)) is not None:
+    if (kept := kept_index(path, tar.stat().st_size)) is not None:
         return kept
     images = index_tar(tar, split, class_names)
     hasher = hashing.Hasher(split)
@@ -139,19 +139,6 @@ def _index(folder: Path, tar: Path, split: str, class_names: Sequence[str]) -> n
     np.save(content, images)
     write_atomically(path, content.getvalue())
     return images
-
-
-def _kept_index(path: Path, tar_bytes: int) -> np.ndarray | None:
-    """The index that an earlier call left in a file; None where there is none, or a damaged one."""
-    try:
-        images = np.load(path)
-    except (OSError, ValueError, EOFError):
-        return None
-    if images.dtype != IMAGE or images.ndim != 1 or not len(images):
-        return None
-    sizes, offsets = images["size"], images["offset"]
-    whole = (sizes >= 0) & (sizes <= tar_bytes) & (offsets >= 0) & (offsets <= tar_bytes - sizes)
-    return images if whole.all() else None
 
 
 class _Plan(NamedTuple):
