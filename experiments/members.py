@@ -175,8 +175,14 @@ def of_run(workdir: str, config: Experiment) -> Member:
         Path(workdir),
         lambda checkpoint: (checkpoint, meta_of(checkpoint), variables_of(checkpoint)),
     )
-    class_names = tuple(meta["class_names"])
-    preprocessing = Preprocessing.from_json(meta["preprocessing"])
+    try:
+        class_names = tuple(map(str, meta["class_names"]))
+        preprocessing = Preprocessing.from_json(meta["preprocessing"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"the checkpoint {checkpoint} says nothing that makes sense of its classes and images "
+            f"({type(error).__name__}: {error}); name another."
+        ) from error
     if config.model.weights is None:
         model = make_model(config.model, num_classes=len(class_names))
     else:  # whose fields the file decides on

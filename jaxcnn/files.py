@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, read without waiting or end, and free names."""
+"""Files: written whole or not at all, under free names, read without waiting or without end."""
 
 import json
 import os
@@ -41,15 +41,6 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             raise
 
 
-def free_path(path: Path) -> Path:
-    """A path that nothing has yet: this one, or it with ``.2``, ``.3`` and so on behind."""
-    number, found = 1, path
-    while found.exists():
-        number += 1
-        found = path.with_name(f"{path.name}.{number}")
-    return found
-
-
 def read_object(path: Path) -> dict[str, Any]:
     """The object that a file of JSON holds.
 
@@ -85,7 +76,7 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
                 raise UserError(
                     f"{path} is not read, for its {status.st_size:,} bytes are more than {most:,}."
                 )
-            return file.read(most)
+            return file.read(status.st_size)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
 
@@ -93,3 +84,12 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
 def _without_waiting(path: str, flags: int) -> int:
     """Opens a file; a pipe, too, to which nobody writes."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def free_path(path: Path) -> Path:
+    """A path that nothing has yet: this one, or it with ``.2``, ``.3`` and so on behind."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}.{number}")
+    return found

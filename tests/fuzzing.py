@@ -11,6 +11,7 @@ rest then go through another. An input is a function of seed, kind and number, w
 import argparse
 import collections
 import faulthandler
+import importlib
 import json
 import os
 import random
@@ -22,10 +23,10 @@ import time
 import traceback
 from pathlib import Path
 
-SECONDS = 5  # of the processor
-PATIENCE = 120  # seconds on the clock, which other programs may take
-MEMORY = 1 << 30  # bytes, more than before
-ADDRESSES = 16 << 30  # that may be asked for, more than before: the machine's own safety
+SECONDS = 5.0  # that an input may take of the processor
+PATIENCE = 120.0  # seconds on the clock, which other programs may take
+MEBIBYTES = 1024  # of memory, more than before
+ADDRESSES = 16 << 30  # bytes that may be asked for, more than before: the machine's own safety
 FORBIDDEN = (
     "os.system",
     "os.exec",
@@ -46,23 +47,24 @@ FORBIDDEN = (
 WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 
 
-def run(count, seed, kinds=None):
-    """The outcomes of so many inputs of each kind: for each kind a Counter and a list of harm.
+def run(count, seed, kinds=None, module="malformed", limits=(SECONDS, PATIENCE, MEBIBYTES)):
+    """The outcomes of many inputs: for each kind a Counter, and for each a list of the harm done.
 
     Args:
       count: inputs, over all kinds.
       seed: of all of them.
       kinds: names; None for all.
+      module: which defines KINDS.
+      limits: of an input: processor time, time, and memory in MiB.
     """
-    from malformed import KINDS
-
-    chosen = {name: KINDS[name].share for name in kinds or KINDS}
+    known = importlib.import_module(module).KINDS
+    chosen = {name: known[name].share for name in kinds or known}
     total = sum(chosen.values())
     outcomes = {name: collections.Counter() for name in chosen}
     harm = {name: [] for name in chosen}
     jobs = [[name, 0, -(-count * share // total)] for name, share in chosen.items()]
     while jobs:
-        number, said = _in_a_child(jobs, seed, outcomes, harm)
+        number, said = _in_a_child((module, jobs, seed, limits), jobs, outcomes, harm)
         if number is None:
             break
         name, first, _ = jobs[0]
@@ -71,7 +73,7 @@ def run(count, seed, kinds=None):
     return outcomes, harm
 
 
-def _in_a_child(jobs, seed, outcomes, harm):
+def _in_a_child(task, jobs, outcomes, harm):
     """Goes through jobs, which shrink; the input that the child ended at, if it did."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
         environment = os.environ | {
@@ -81,14 +83,16 @@ def _in_a_child(jobs, seed, outcomes, harm):
             "PYTHONPATH": os.pathsep.join([os.getcwd(), os.path.dirname(__file__)]),
         }
         child = subprocess.Popen(
-            [sys.executable, __file__, "--child", folder, json.dumps(jobs), f"--seed={seed}"],
+            [sys.executable, __file__, "--child", json.dumps([folder, *task])],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
         )
         number = None
-        for line in child.stdout:
+        with child.stdout as events:
+            lines = events.readlines()
+        for line in lines:
             event = json.loads(line)
             match event:
                 case ["begin", name, number]:
@@ -108,10 +112,9 @@ def _in_a_child(jobs, seed, outcomes, harm):
         return number or 0, f"status {status}: {errors.read()[-3000:]}"
 
 
-def _child(folder, jobs, seed):
+def _child(folder, module, jobs, seed, limits):
     """Goes through jobs, telling of each input on a stream of its own."""
-    from malformed import KINDS
-
+    kinds = importlib.import_module(module).KINDS
     told = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a reader prints
 
@@ -121,17 +124,18 @@ def _child(folder, jobs, seed):
     events = []
     sys.addaudithook(lambda name, arguments: events.append(_misdeed(name, arguments, folder)))
     for name, first, count in jobs:
-        kind = KINDS[name]
         place = Path(folder) / name
         place.mkdir()
-        trial = kind.make(place)
-        _outcome(trial, random.Random(f"warm-up of {name}"), events)  # what is imported late
+        trial = kinds[name].make(place)
+        _outcome(
+            trial, random.Random(f"warm-up of {name}"), events, limits
+        )  # what is imported late
         limit = _memory("VmSize") + ADDRESSES
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         for number in range(first, count):
             tell("begin", name, number)
-            faulthandler.dump_traceback_later(PATIENCE, exit=True)
-            tell(*_outcome(trial, random.Random(f"{seed} {name} {number}"), events))
+            faulthandler.dump_traceback_later(limits[1], exit=True)
+            tell(*_outcome(trial, random.Random(f"{seed} {name} {number}"), events, limits))
             faulthandler.cancel_dump_traceback_later()
     tell("end")
 
@@ -156,12 +160,12 @@ def _outside(name, arguments, folder):
     for path in (*paths, place):
         if isinstance(path, str | bytes | os.PathLike):
             path = os.fsdecode(path)
-            if not os.path.realpath(path).startswith((os.path.realpath(folder), "/dev/")):
+            if not os.path.realpath(path).startswith((os.path.realpath(folder) + "/", "/dev/")):
                 return f"{name} {path}"
     return None
 
 
-def _outcome(trial, draw, events):
+def _outcome(trial, draw, events, limits):
     """What becomes of one input: a kind of outcome, and what it says."""
     from jaxcnn.errors import UserError
 
@@ -180,9 +184,9 @@ def _outcome(trial, draw, events):
     except Exception as error:
         outcome, says = "harm", "".join(traceback.format_exception(error))[-3000:]
     seconds, memory = time.process_time() - started, _memory("VmHWM") - before
-    if seconds > SECONDS:
+    if seconds > limits[0]:
         outcome, says = "harm", f"took {seconds:.1f} s: {says}"
-    elif memory > MEMORY:
+    elif memory > limits[2] * 2**20:
         outcome, says = "harm", f"took {memory / 2**20:.0f} MiB: {says}"
     elif misdeeds := [event for event in events if event]:
         outcome, says = "harm", f"did what no data may do: {misdeeds[0]}"
@@ -206,10 +210,10 @@ def main():
     parser.add_argument("--count", type=int, default=2000, help="inputs (default: 2000)")
     parser.add_argument("--seed", default="0", help="(default: 0)")
     parser.add_argument("--kinds", help="separated by commas (default: all)")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        return _child(options.child[0], json.loads(options.child[1]), options.seed)
+        return _child(*json.loads(options.child))
     started = os.times()
     outcomes, harm = run(options.count, options.seed, options.kinds and options.kinds.split(","))
     for name, counts in outcomes.items():

@@ -151,12 +151,11 @@ def test_other_processes_write_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-WHOLE = '{"epoch": 0.1, "kind": "train", "step": 1}'
-
-
 def test_a_damaged_line_is_named(tmp_path):
-    for damaged in ("{", "3", '{"kind": "train"}', "\0\0"):
-        (tmp_path / "metrics.jsonl").write_text(f"{WHOLE}\n{damaged}\n")
+    whole = '{"epoch": 0.5, "kind": "train", "step": 1}'
+    another_type = whole.replace("1}", '"1"}')
+    for damaged in ("{", "3", '{"kind": "train"}', "\0\0", "[" * 100_000, another_type):
+        (tmp_path / "metrics.jsonl").write_text(f"{whole}\n{damaged}\n")
         for reading in (
             lambda: read_metrics(tmp_path / "metrics.jsonl"),
             lambda: Records(tmp_path, step=1),

@@ -32,12 +32,7 @@ def read_info(folder: Path, formats: Collection[str]) -> tuple[Any, str]:
         in other formats.
     """
     try:
-        for name in _classes(json.loads((folder / "features.json").read_text())):
-            if not _FEATURE.fullmatch(name):
-                raise UserError(
-                    f"{folder}/features.json names {name!r}, which is none of TFDS's features "
-                    "and would be imported as code; prepare the data set again."
-                )
+        refuse_code(folder)
         info = tfds.builder_from_directory(folder).info
         found = {each.value for each in info.available_file_formats()}
         for name in formats:
@@ -56,6 +51,21 @@ def read_info(folder: Path, formats: Collection[str]) -> tuple[Any, str]:
         f"{folder} is in the format {' and '.join(sorted(found))}, which has no random access "
         f"here; prepare the data set again, in another data_dir, as {' or '.join(formats)}."
     )
+
+
+def refuse_code(folder: Path) -> None:
+    """Refuses a description that has TFDS import anything but its own features.
+
+    Raises:
+      UserError: it does.
+      OSError, ValueError, RecursionError: ``features.json`` is not there, or no JSON.
+    """
+    for name in _classes(json.loads((folder / "features.json").read_text())):
+        if not _FEATURE.fullmatch(name):
+            raise UserError(
+                f"{folder}/features.json names {name!r}, which is none of TFDS's features and "
+                "would be imported as code; prepare the data set again."
+            )
 
 
 def _classes(described: Any) -> Iterator[str]:

@@ -89,6 +89,19 @@ def index_tar(path: Path, split: str, class_names: Sequence[str]) -> np.ndarray:
     return images
 
 
+def kept_index(path: Path, tar_bytes: int) -> np.ndarray | None:
+    """The index that an earlier call left in a file; None where there is none, or a damaged one."""
+    try:
+        images = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    if images.dtype != IMAGE or images.ndim != 1 or not len(images):
+        return None
+    sizes, offsets = images["size"], images["offset"]
+    whole = (sizes >= 0) & (sizes <= tar_bytes) & (offsets >= 0) & (offsets <= tar_bytes - sizes)
+    return images if whole.all() else None
+
+
 def _train_images(
     file: IO[bytes], path: Path, labels: dict[str, int], bar: tqdm
 ) -> Iterator[np.ndarray]:

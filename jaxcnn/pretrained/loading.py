@@ -104,7 +104,7 @@ def _ours(
         )
     try:
         saved, naming = header["model"], header["names"]
-        saved_fields = from_json(json.loads(header["fields"]))
+        saved_fields = from_json(json.loads(header["fields"]), len(file.tensors))
         preprocessing, class_names = (
             json.loads(header.get(key, "null")) for key in ("preprocessing", "class_names")
         )
