@@ -142,7 +142,8 @@ def _look_at_disk(
         lambda: None if seen is None else examiner.look("the disk", lambda: marked(path))
     )
     if mark is not None:
-        examiner.look("the disk", lambda: mark_seen(path, mark))
+        if seen is not None:
+            examiner.look("the disk", lambda: mark_seen(path, mark))
         wait_for_all()
         if jax.process_index() == 0:
             (existing(path) / mark).rmdir()
