@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from jaxcnn.training.checkpoints import meta_of
 
-_TIMES = ("seconds", "continued")  # of a result, what differs from start to start
+_TIMES = ("seconds", "continued", "goodput")  # of a result, what differs from start to start
 
 
 @dataclasses.dataclass(frozen=True)

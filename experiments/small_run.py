@@ -32,7 +32,8 @@ ARGUMENTS = (
     "--config.schedule.early_stopping=10",
     "--config.data.threads=2",
 )
-STEPS, STEPS_PER_EPOCH, EVERY = 33, 11, 4  # of this run
+STEPS, EVERY = 33, 4  # of this run, and of its checkpoints
+AGAIN = 75  # the exit status of a run that is to be started again
 
 
 def start(
@@ -182,17 +183,18 @@ class SmallRun:
         for process in range(len(self.processes)) if processes is None else processes:
             self.processes[process].send_signal(number)
 
-    def wait(self, seconds: float) -> list[int | None]:
+    def wait(self, seconds: float, processes: Sequence[int] | None = None) -> list[int | None]:
         """The exit statuses, such as -9 of one that was killed, once all have ended.
 
         Args:
           seconds: how long to wait at most; that of a process that has not ended by then is None.
+          processes: which to wait for; None for all.
         """
         end = time.monotonic() + seconds
         statuses: list[int | None] = []
-        for process in self.processes:
+        for process in range(len(self.processes)) if processes is None else processes:
             try:
-                statuses.append(process.wait(max(0.0, end - time.monotonic())))
+                statuses.append(self.processes[process].wait(max(0.0, end - time.monotonic())))
             except subprocess.TimeoutExpired:
                 statuses.append(None)
         return statuses

@@ -124,7 +124,9 @@ class Heartbeats:
         looked = time.monotonic()
         while not self._over.wait(_LOOK):
             before, looked = looked, time.monotonic()
-            if looked - before > _LOOK + 5:  # this process was stopped itself, and has heard nothing
+            if (
+                looked - before > _LOOK + 5
+            ):  # this process was stopped itself, and has heard nothing
                 for peer in self._peers.values():
                     peer.seen = looked
             late = [p for p in self._peers.values() if looked - p.seen > self._silence]
