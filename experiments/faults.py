@@ -199,8 +199,8 @@ def main(argv: Sequence[str]) -> int:
         "versions": report.versions(),
     }
     print(f"\n{lines_of(summaries)}\n")
-    for failure in failures:
-        print(f"FAILED: {failure}")
+    if failures:
+        print(f"{len(failures)} failures, shown above.")
     if interrupted:
         print("Interrupted: the table is of what was made until then.")
     if config.output is not None:
