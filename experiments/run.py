@@ -6,21 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-from flax import linen as nn
 
 from experiments import commandline, report
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
-from experiments.images import Data, open_data, statistics_of
-from experiments.network import make_model
+from experiments.images import statistics_of
+from experiments.ownership import Ownership
+from experiments.parts import make_parts
 from experiments.start import (
     about_weights,
     initial_state,
-    load_weights,
-    preprocessing_facts,
     preprocessing_of,
     trained_variables,
 )
@@ -30,13 +26,10 @@ from jaxcnn.data.cache import cache_folder
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.pictures import draw_curves
 from jaxcnn.training.activity import Timeline, process_began
-from jaxcnn.training.devices import make_layout
 from jaxcnn.training.ending import AGAIN, leave
 from jaxcnn.training.interruption import Interrupted, StopRequest
-from jaxcnn.training.optimizers import make_optimizer
 from jaxcnn.training.processes import from_first, joined, wait_for_all
 from jaxcnn.training.records import read_metrics, write_result
-from jaxcnn.training.steps import TrainState, create_state
 from jaxcnn.training.watchdog import watched
 from jaxcnn.version import __version__
 
@@ -106,8 +99,9 @@ def run(config: Experiment, recipe: str, preset: str, *, began: float | None = N
         with (
             joined(config.parallel, timeline, stop) as others,
             watched(timeline, config.train.hang_limit, functools.partial(_hung, others)),
+            Ownership() as ownership,
         ):
-            return _run(config, recipe, preset, stop, timeline)
+            return _run(config, recipe, preset, ownership, stop, timeline)
 
 
 def _hung(others: Callable[[], str], why: str) -> None:
@@ -121,38 +115,21 @@ def _hung(others: Callable[[], str], why: str) -> None:
 
 
 def _run(
-    config: Experiment, recipe: str, preset: str, stop: StopRequest, timeline: Timeline
+    config: Experiment,
+    recipe: str,
+    preset: str,
+    ownership: Ownership,
+    stop: StopRequest,
+    timeline: Timeline,
 ) -> int:
     """The run, once its processes are joined."""
     started = time.monotonic()
-    _check_same_command(config)
+    check_same_command(config)
     primary = jax.process_index() == 0
-    layout = make_layout(config.parallel)
-    data = open_data(config, layout)
-    config.check_length(data.train_batches.steps_per_epoch)
-    weights = load_weights(config, data)
-    if weights is None:
-        model = make_model(config.model, num_classes=len(data.train.class_names))
-    else:
-        model = weights.model
-    make_state = _state_maker(config, model, data)
-    facts = data.facts() | preprocessing_facts(weights)
-    workdir = Workdir(Path(config.workdir or f"runs/{recipe}/{preset}"), config, facts)
-    try:
-        shapes = jax.eval_shape(make_state)
-    except UserError as error:
-        size = "x".join(map(str, data.image_shape))
-        raise UserError(
-            f"model.name={config.model.name} on images of {size} (data.image_size): {error}"
-        ) from error
-    config.optimizer.check_layers(shapes.params)
-    config.parallel.check_layers(shapes.params)
-    if config.train.exact_statistics and not shapes.batch_stats:
-        raise UserError(
-            f"train.exact_statistics={config.train.exact_statistics} is for networks with "
-            f"BatchNorm, and model.name={config.model.name} has none; leave it at 0."
-        )
-    result = from_first(lambda: workdir.inspect(state_bytes=_bytes(shapes)))
+    parts = make_parts(config)
+    layout, data, weights, shapes = parts.layout, parts.data, parts.weights, parts.shapes
+    workdir = Workdir(workdir_of(config, recipe, preset), config, parts.facts, ownership)
+    result = from_first(lambda: workdir.inspect(state_bytes=parts.state_bytes))
     if primary:
         print(
             f"jaxcnn {__version__}: {recipe} {preset} on {report.hardware(layout.devices)}; "
@@ -180,9 +157,9 @@ def _run(
             config,
             workdir,
             layout,
-            model.clone(axis_name=layout.axis_name),
+            parts.model.clone(axis_name=layout.axis_name),
             # Made by one device's form of the network: it is the same on every layout.
-            functools.partial(initial_state, make_state, trained),
+            functools.partial(initial_state, parts.make_state, trained),
             data,
             first_batch,
             statistics,
@@ -210,9 +187,9 @@ def _run(
     return 0
 
 
-def _bytes(shapes: Any) -> int:
-    """What the arrays of a tree take."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+def workdir_of(config: Experiment, recipe: str, preset: str) -> Path:
+    """The folder that the configuration names, or the one of the recipe and the preset."""
+    return Path(config.workdir or f"runs/{recipe}/{preset}")
 
 
 def set_up_jax() -> None:
@@ -226,7 +203,7 @@ def set_up_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
 
 
-def _check_same_command(config: Experiment) -> None:
+def check_same_command(config: Experiment) -> None:
     """Raises a UserError on a process that was started with other values than process 0."""
     differ = changes(
         from_first(lambda: commandline.to_dict(config)), config, free=FREE_AMONG_PROCESSES
@@ -238,27 +215,20 @@ def _check_same_command(config: Experiment) -> None:
         )
 
 
+def check_shared(workdir: Path, mark: Path) -> None:
+    """Raises a UserError where a mark that process 0 made at the work directory is not seen."""
+    if not mark.exists():
+        raise UserError(
+            f"the work directory {workdir} is another one here than on process 0; give one on a "
+            "disk that all processes share by --config.workdir=FOLDER."
+        )
+
+
 def _make(workdir: Workdir) -> None:
     """Makes the work directory, once every process has checked all it can, and for all of them."""
     wait_for_all()
     mark = workdir.path / from_first(workdir.make)
-    if not mark.exists():
-        raise UserError(
-            f"the work directory {workdir.path} is another one here than on process 0; give one on "
-            "a disk that all processes share by --config.workdir=FOLDER."
-        )
+    check_shared(workdir.path, mark)
     wait_for_all()
     if jax.process_index() == 0:
         mark.rmdir()
-
-
-def _state_maker(config: Experiment, model: nn.Module, data: Data) -> Callable[[], TrainState]:
-    """A function that makes the state before the first step, from random parameters."""
-    return functools.partial(
-        create_state,
-        model,
-        make_optimizer(config.optimizer),
-        jnp.zeros((1, *data.image_shape), jnp.float32),
-        seed=config.seed,
-        averaged=(config.optimizer.ema, config.optimizer.polyak) != (None, None),
-    )

@@ -19,7 +19,7 @@ import time
 from experiments import run
 from experiments.vgg_imagenet import RECIPE
 from jaxcnn.data.pipeline import TrainBatches
-from jaxcnn.training.checkpoints import Checkpoints
+from jaxcnn.training import manifest
 from jaxcnn.training.devices import JitLayout
 from jaxcnn.training.records import Records
 
@@ -70,7 +70,7 @@ def never_comes(batches, step, read=TrainBatches.__getitem__):
 
 if __name__ == "__main__":
     if moment == "save":
-        Checkpoints._write_manifest = deadly(Checkpoints._write_manifest)
+        manifest.write = deadly(manifest.write)
     elif moment == "between_epochs":
         Records.metrics = deadly(Records.metrics, lambda records, kind, *_: kind == "eval")
     elif moment == "hang":

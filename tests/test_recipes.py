@@ -46,7 +46,7 @@ from experiments import run as experiment
 from experiments.images import augment_by
 from jaxcnn.data.statistics import IMAGENET_STATISTICS
 from jaxcnn.preprocessing import Preprocessing
-from jaxcnn.training.checkpoints import read_variables
+from jaxcnn.training.checkpoint_reading import read_variables
 
 DIGITS = (
     "--config=digits",

@@ -148,9 +148,12 @@ def test_other_processes_write_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+WHOLE = '{"epoch": 0.1, "kind": "train", "step": 1}'
+
+
 def test_a_damaged_line_is_named(tmp_path):
     for damaged in ("{", "3", '{"kind": "train"}', "\0\0"):
-        (tmp_path / "metrics.jsonl").write_text(f'{{"kind": "train", "step": 1}}\n{damaged}\n')
+        (tmp_path / "metrics.jsonl").write_text(f"{WHOLE}\n{damaged}\n")
         for reading in (
             lambda: read_metrics(tmp_path / "metrics.jsonl"),
             lambda: Records(tmp_path, step=1),

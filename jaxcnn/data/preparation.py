@@ -26,15 +26,10 @@ from tensorflow_datasets.core.download.resource import get_dl_fname
 from tensorflow_datasets.core.download.util import DownloadError
 from tensorflow_datasets.core.utils import lazy_imports_utils
 
+from jaxcnn.data.description import first_line, image_and_label
 from jaxcnn.data.digits import prepared_digits
 from jaxcnn.data.imagenet import prepare_imagenet
-from jaxcnn.data.prepared import (
-    allow_open_files,
-    check_known,
-    default_data_dir,
-    first_line,
-    image_and_label,
-)
+from jaxcnn.data.prepared import allow_open_files, check_known, default_data_dir
 from jaxcnn.errors import UserError
 
 _PROBE_SECONDS = 10

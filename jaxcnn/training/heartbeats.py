@@ -22,6 +22,7 @@ from jaxcnn.training.activity import Timeline
 _FOLDER = "jaxcnn/alive"
 _EVERY = 2.0  # seconds between two signs of life
 _LOOK = 1.0  # seconds between two judgements
+_ASLEEP = 5.0  # a judgement so much late
 _RECENT = 8.0  # a process of which so long nothing was heard is probably gone
 
 
@@ -79,12 +80,18 @@ class Heartbeats:
     @contextlib.contextmanager
     def beating(self) -> Iterator["Heartbeats"]:
         """Gives signs of life and watches for those of the others, in the background."""
-        for work in (self._beat, self._judge):
-            threading.Thread(target=work, name="heartbeats", daemon=True).start()
+        threads = [
+            threading.Thread(target=work, name="heartbeats", daemon=True)
+            for work in (self._beat, self._judge)
+        ]
+        for thread in threads:
+            thread.start()
         try:
             yield self
         finally:
             self._over.set()
+            for thread in threads:
+                thread.join(_EVERY)  # no longer: it may wait for a service that hangs
 
     def silent(self) -> list[Peer]:
         """The other processes of which nothing has been heard of late."""

@@ -58,7 +58,7 @@ class StopRequest:
         """Listens to SIGINT and SIGTERM; what stood before is put back at the end.
 
         Once several processes are joined, SIGTERM is caught by ``jax.distributed``; each of them
-        then calls ``listen_to_others``.
+        then starts its ``listener``.
         """
         before = {
             number: signal.signal(number, self._remember)
@@ -77,9 +77,9 @@ class StopRequest:
             for number, previous in before.items():
                 signal.signal(number, previous)
 
-    def listen_to_others(self) -> None:
-        """Hears of it in the background when any process of the run is asked to stop."""
-        threading.Thread(target=self._wait_for_notice, name="stop", daemon=True).start()
+    def listener(self) -> threading.Thread:
+        """What hears of it when any process of the run is asked to stop, until they part."""
+        return threading.Thread(target=self._wait_for_notice, name="stop", daemon=True)
 
     @contextmanager
     def remembering(self) -> Iterator[None]:

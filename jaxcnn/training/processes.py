@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -18,6 +17,7 @@ import jax
 from jaxcnn.errors import UserError
 from jaxcnn.training import ending
 from jaxcnn.training.activity import Timeline
+from jaxcnn.training.coordinator import check_listening, listening_address
 from jaxcnn.training.devices import ParallelConfig
 from jaxcnn.training.ending import FOREVER, service
 from jaxcnn.training.heartbeats import Heartbeats, Peer
@@ -28,6 +28,13 @@ T = TypeVar("T")
 # By themselves the CPU's collectives fail when one process compiles 30 s longer than another.
 _PATIENCE = "--xla_cpu_collective_timeout_seconds"
 _MESSAGE = 1 << 20  # bytes that the service takes at once; it refuses more than 4 MB
+_PARTING = 10  # seconds for what is in the background to end; it takes none
+_UNKNOWN = 60  # seconds; a name of Kubernetes is known for that long after its machine at most
+_NO_LAUNCHER = (
+    "parallel.detect found no launcher: jax knows SLURM's srun, mpirun of Open MPI 4, Kubernetes "
+    "with the package 'kubernetes', and Cloud TPU pods; start this by one of them, or give "
+    "parallel.coordinator, parallel.processes and parallel.process."
+)
 _meetings = itertools.count()
 
 
@@ -65,9 +72,12 @@ def joined(
         lost=lambda peer: _give_up(process, peer, config.silence),
     )
     ending.speak_last(lambda: _gone(process, heartbeats))
-    threading.Thread(target=ending.end_with_others, args=(process,), daemon=True).start()
-    if stop is not None:
-        stop.listen_to_others()
+    listeners = [
+        threading.Thread(target=ending.end_with_others, args=(process,), daemon=True),
+        *([] if stop is None else [stop.listener()]),
+    ]
+    for listener in listeners:
+        listener.start()
     with heartbeats.beating():
         try:
             yield heartbeats.others
@@ -75,6 +85,9 @@ def joined(
         except BaseException as error:
             ending.end_by(error, process, lambda: _gone(process, heartbeats))
     jax.distributed.shutdown()
+    # Which has ended them: one that wakes while the interpreter ends would crash the process.
+    for listener in listeners:
+        listener.join(_PARTING)
 
 
 def _gone(process: int, heartbeats: Heartbeats) -> str:
@@ -136,18 +149,11 @@ def wait_for_all() -> None:
 
 def _connect(config: ParallelConfig) -> None:
     """Joins the processes, within the time for it."""
-    place = config.coordinator or "the launcher's address"
+    place, listens = config.coordinator or "the launcher's address", None
     if config.coordinator is not None and config.process == 0:
         # The service would end the process by a segmentation fault, or join another run's.
-        port = int(config.coordinator.rpartition(":")[2])
-        try:
-            socket.create_server(("", port)).close()
-        except OSError as error:
-            why = os.strerror(error.errno or 0)
-            raise UserError(
-                f"process 0 cannot listen at {place} ({why}); give another port by "
-                "parallel.coordinator."
-            ) from error
+        listens = listening_address(config.coordinator)
+        place = check_listening(listens, patience=min(config.timeout, _UNKNOWN))
     # jax would abort the process; this is earlier.
     late = (
         f"the processes of this run did not all meet at {place} within {config.timeout} s; start "
@@ -165,8 +171,13 @@ def _connect(config: ParallelConfig) -> None:
             config.processes,
             config.process,
             initialization_timeout=config.timeout + 60,
+            coordinator_bind_address=listens,
+            # What is given by hand is all there is: no device is left out, no service asked.
+            cluster_detection_method=None if config.detect else "deactivate",
         )
     except (ValueError, RuntimeError) as error:
+        if config.coordinator is None and "coordinator_address" in str(error):
+            raise UserError(_NO_LAUNCHER) from error
         raise UserError(
             f"the processes of this run could not be joined ({str(error).splitlines()[0]}); "
             "check parallel.coordinator, or the launcher that parallel.detect relies on."
