@@ -34,11 +34,6 @@ class Bench:
     slowness: float = 1
     _references: dict[int, FinishedRun] = dataclasses.field(default_factory=dict)
 
-    @property
-    def cache(self) -> Path:
-        """Where the programs are kept that the undisturbed runs compiled."""
-        return self.folder / "compiled"
-
     def reference(self, processes: int) -> FinishedRun:
         """The undisturbed run of so many processes, made when it is first asked for.
 
@@ -58,7 +53,7 @@ class Bench:
     def _undisturbed(self, processes: int, part: str) -> FinishedRun:
         workdir = self.folder / f"undisturbed-{processes}{part}"
         logs = workdir.with_suffix(".logs")
-        with SmallRun(workdir, logs, processes=processes, cache=self.cache) as run:
+        with SmallRun(workdir, logs, processes=processes) as run:
             first_line = begin = 0.0
             while not run.ended:
                 time.sleep(0.005)

@@ -103,7 +103,7 @@ class Damage:
         return workdir
 
     def _start(self, workdir: Path) -> SmallRun:
-        return SmallRun(workdir, workdir.with_suffix(".logs"), cache=self.bench.cache)
+        return SmallRun(workdir, workdir.with_suffix(".logs"))
 
     def _flip_and_look(self, stopped: Path, random: np.random.Generator) -> None:
         """One byte at a time of all files, each as often; then each file cut, and each gone."""

@@ -46,8 +46,14 @@ def at_a_manifest(run: SmallRun, random: np.random.Generator, number: int) -> Fa
 
 
 def at_a_record(run: SmallRun, random: np.random.Generator, number: int) -> Fault | None:
-    """At the making or the growing of any file that is not of a checkpoint."""
-    del number
+    """When a step, an epoch before its evaluation, or an evaluation is recorded, in turn.
+
+    Every fourth is at the making or the growing of any file that is not of a checkpoint.
+    """
+    kind = ("train", "epoch", "eval", None)[number % 4]
+    if kind is not None:
+        most = 6 if kind == "train" else 2
+        return _at(run, fault_moments.record_of(run, kind), int(random.integers(1, most)))
 
     def is_one(event: Event) -> bool:
         return not event.is_folder and not fault_moments.in_a_save(event)

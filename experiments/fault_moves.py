@@ -53,12 +53,14 @@ class Moves:
 
     Attributes:
       bench: what all faults share.
+      made: how often a run went on elsewhere.
       examples: how many were compared in order.
       largest: the largest difference of a step's loss, by the name of the run.
       failures: what went wrong.
     """
 
     bench: Bench
+    made: int = 0
     examples: int = 0
     largest: dict[str, float] = dataclasses.field(default_factory=dict)
     failures: list[str] = dataclasses.field(default_factory=list)
@@ -94,7 +96,6 @@ class Moves:
                 f"--config.data.workers={layout.workers}",
                 processes=layout.processes,
                 devices=layout.devices,
-                cache=self.bench.cache,
             ) as run:
                 expected = 0
                 if number < len(layouts):
@@ -103,6 +104,7 @@ class Moves:
                     expected = AGAIN
                 if set(run.wait(600)) != {expected}:
                     raise Failure(f"it did not end on {layout}: {last_lines(run)}")
+            self.made += number > 1
             self.bench.say(f"[moves] {name}: steps {before + 1} to {newest(workdir)} on {layout}")
         lines = [line for line in records(workdir) if line["kind"] == "train"]
         if [line["step"] for line in lines] != list(range(1, STEPS + 1)):
@@ -149,6 +151,7 @@ class Moves:
         """What came of it, JSON-able."""
         return {
             "runs": {name: [str(layout) for layout in layouts] for name, layouts in MOVES.items()},
+            "made": self.made,
             "examples_compared": self.examples,
             "steps": STEPS,
             "largest_loss_difference": self.largest,

@@ -143,7 +143,7 @@ class Series:
 
     def _start(self, workdir: Path) -> SmallRun:
         afresh = self._starts % _AFRESH == _AFRESH - 1
-        cache = workdir.with_suffix(".compiled") if afresh else self.bench.cache
+        cache = workdir.with_suffix(".compiled") if afresh else None
         logs = workdir.with_suffix(".logs")
         return SmallRun(workdir, logs, processes=self.processes, cache=cache)
 

@@ -23,13 +23,14 @@ def at_a_moment(bench: Bench) -> Strike:
         moment = _MOMENTS[number % len(_MOMENTS)]
         if not _comes(moment, run, random, bench):
             return None
-        process = int(random.integers(len(run.processes)))
-        early = not said(run)
-        run.send(signal.SIGTERM, [process])
-        to = f" to process {process}" if len(run.processes) > 1 else ""
-        # The interpreter and its imports cannot answer yet.
+        count, early = len(run.processes), not said(run)
+        process = int(random.integers(count))
+        # One that has not met the others yet cannot speak for them, and before that the
+        # interpreter and its imports do not even answer.
+        run.send(signal.SIGTERM, None if early else [process])
+        to = f" to process {process}" if count > 1 and not early else ""
         may = {AGAIN, -signal.SIGTERM} if early else {AGAIN}
-        return Fault(f"SIGTERM{to}", run.seconds, [may] * len(run.processes), _LIMIT, moment)
+        return Fault(f"SIGTERM{to}", run.seconds, [may] * count, _LIMIT, moment)
 
     return strike
 

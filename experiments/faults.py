@@ -47,7 +47,8 @@ class FaultsConfig:
       file_kills: SIGKILL at the creation of a file in a save.
       manifest_kills: SIGKILL at the creation or the closing of a checkpoint's manifest, or at the
         rename after it, by which the checkpoint counts.
-      record_kills: SIGKILL at the making or the growing of any other file of a run.
+      record_kills: SIGKILL when a step, an epoch or an evaluation is recorded, or at the making or
+        the growing of any other file of a run.
       sigterms: SIGTERM in start-up, training, evaluation, saving and compilation, in turn.
       process_sigterms: the same with two processes, to one of them.
       process_kills: SIGKILL to one of two processes; the other must end and name it.
@@ -137,7 +138,7 @@ def lines_of(summaries: Mapping[str, Mapping[str, Any]]) -> str:
             same = f"{of['runs_the_same']} of {of['restarts']}"
         elif name == "moves":
             largest = max(of["largest_loss_difference"].values(), default=float("nan"))
-            made = str(sum(len(layouts) - 1 for layouts in of["runs"].values()))
+            made = str(of["made"])
             words = f"losses within {largest:.1e}, {of['examples_compared']:,} examples in order"
             same = str(len(of["largest_loss_difference"]))
         else:
@@ -172,7 +173,7 @@ def main(argv: Sequence[str]) -> int:
     )
     config.check()
     # As Ctrl-C: what was made is told, and no process is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     jax.config.update("jax_platforms", "cpu")  # which reads checkpoints here, and trains there
     folder, began = _folder(config), time.monotonic()
     bench = Bench(folder, config.seed, _say)
@@ -187,6 +188,8 @@ def main(argv: Sequence[str]) -> int:
             kind.make()
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        signal.signal(signal.SIGTERM, before)
     summaries = {name: kind.summary() for name, kind in wanted.items()}
     failures = [failure for kind in wanted.values() for failure in kind.failures]
     result = {

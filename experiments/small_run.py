@@ -39,6 +39,7 @@ AGAIN = 75  # the exit status of a run that is to be started again
 def start(
     workdir: Path,
     *extra: str,
+    program: Sequence[str] = ("-m", "experiments.vgg_imagenet"),
     devices: int = 1,
     cache: Path | None = None,
     output: IO[str] | None = None,
@@ -48,6 +49,7 @@ def start(
     Args:
       workdir: the run's.
       extra: further arguments, which take the place of those of the same name.
+      program: what Python runs with them.
       devices: so many virtual ones of the CPU.
       cache: where compiled programs are kept; None for the user's cache.
       output: takes what it prints; None for two pipes.
@@ -62,10 +64,7 @@ def start(
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "experiments.vgg_imagenet"),
-            *(*others, f"--config.workdir={workdir}", *extra),
-        ],
+        [sys.executable, *program, *others, f"--config.workdir={workdir}", *extra],
         env=os.environ | environment,
         stdout=output or subprocess.PIPE,
         stderr=output or subprocess.PIPE,
