@@ -2,15 +2,16 @@
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from experiments.fault_series import Bench, Fault, Strike, newest
+from experiments import fault_moments
+from experiments.fault_bench import Bench
+from experiments.fault_series import Fault, Strike
+from experiments.fault_traces import newest
 from experiments.small_run import SmallRun
-from experiments.watching import Event, Watch
-
-_POLL = 0.2  # seconds between two looks at whether a run has ended by itself
-_CHECKPOINTS = ("checkpoints", "best")
+from experiments.watching import Event
 
 
 def at_random(bench: Bench) -> Strike:
@@ -19,23 +20,15 @@ def at_random(bench: Bench) -> Strike:
     def strike(run: SmallRun, random: np.random.Generator, number: int) -> Fault | None:
         del number
         delay = random.uniform(0, bench.left(newest(run.workdir)))
-        while (left := delay - run.seconds) > 0:
-            run.wait(min(left, _POLL))
-            if run.ended:
-                return None
-        return _kill(run, "SIGKILL")
+        return _kill(run, "SIGKILL") if fault_moments.after(run, delay) else None
 
     return strike
 
 
 def at_a_file(run: SmallRun, random: np.random.Generator, number: int) -> Fault | None:
-    """At the creation of a file in a save, of the first hundred or so from a start on."""
+    """At the creation of a file in a save, of the first hundred or so since the start."""
     del number
-
-    def is_one(event: Event) -> bool:
-        return event.kind == "created" and not event.is_folder and _in_a_save(event)
-
-    return at_event(run, is_one, int(random.integers(1, 100)))
+    return _at(run, fault_moments.file_of_a_save, int(random.integers(1, 100)))
 
 
 def at_a_manifest(run: SmallRun, random: np.random.Generator, number: int) -> Fault | None:
@@ -43,42 +36,43 @@ def at_a_manifest(run: SmallRun, random: np.random.Generator, number: int) -> Fa
     kind = ("created", "closed", "moved")[number % 3]
 
     def is_one(event: Event) -> bool:
-        if event.kind != kind or not _in_a_save(event):
+        if event.kind != kind or not fault_moments.in_a_save(event):
             return False
         if kind == "moved":
             return event.is_folder and len(event.path.parts) == 2 and event.path.name.isdigit()
         return event.path.name == "manifest.json"
 
-    return at_event(run, is_one, int(random.integers(1, 5)))
+    return _at(run, is_one, int(random.integers(1, 5)))
 
 
 def at_a_record(run: SmallRun, random: np.random.Generator, number: int) -> Fault | None:
-    """At the making or the growing of any file that is not of a checkpoint."""
-    del number
+    """When a step, an epoch before its evaluation, or an evaluation is recorded, in turn.
+
+    Every fourth is at the making or the growing of any file that is not of a checkpoint.
+    """
+    kind = ("train", "epoch", "eval", None)[number % 4]
+    if kind is not None:
+        most = 6 if kind == "train" else 2
+        return _at(run, fault_moments.record_of(run, kind), int(random.integers(1, most)))
 
     def is_one(event: Event) -> bool:
-        return not event.is_folder and not _in_a_save(event)
+        return not event.is_folder and not fault_moments.in_a_save(event)
 
-    return at_event(run, is_one, int(random.integers(1, 80)))
-
-
-def _in_a_save(event: Event) -> bool:
-    return event.path.parts[0] in _CHECKPOINTS
+    return _at(run, is_one, int(random.integers(1, 80)))
 
 
-def at_event(run: SmallRun, is_one: Callable[[Event], bool], count: int) -> Fault | None:
-    """At the ``count``-th event of a kind since the start."""
-    with Watch(run.workdir) as watch:
-        while not run.ended:
-            for event in watch.events(_POLL):
-                count -= is_one(event)
-                if count == 0:
-                    return _kill(run, f"SIGKILL when {event.path} was {event.kind}")
-    return None
+def _at(run: SmallRun, is_one: Callable[[Event], bool], count: int) -> Fault | None:
+    event = fault_moments.event(run, is_one, count)
+    return None if event is None else _kill(run, f"SIGKILL, {_brief(event.path)} {event.kind}")
+
+
+def _brief(path: Path) -> str:
+    """A path without the folders between its first two parts and its name."""
+    if len(path.parts) <= 3:
+        return path.as_posix()
+    return "/".join((*path.parts[:2], "...", path.name))
 
 
 def _kill(run: SmallRun, what: str) -> Fault:
     run.send(signal.SIGKILL)
-    seconds = run.seconds
-    statuses = [-signal.SIGKILL] * len(run.processes)
-    return Fault(f"{what}, {seconds:.2f} s after the start", seconds, statuses)
+    return Fault(what, run.seconds, [{-signal.SIGKILL}] * len(run.processes))

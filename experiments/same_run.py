@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from jaxcnn.training.checkpoints import meta_of
 
-_TIMES = ("seconds", "continued")  # of a result, what differs from start to start
+_TIMES = ("seconds", "continued", "goodput")  # of a result, what differs from start to start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +39,14 @@ class FinishedRun:
       best: the best one.
       metrics: ``metrics.jsonl``.
       result: ``result.json``.
+      rubbish: what is no part of a finished run, and was left half written by a killed one.
     """
 
     newest: Saved
     best: Saved
     metrics: bytes
     result: Mapping[str, Any]
+    rubbish: Collection[str] = ()
 
 
 def steps(folder: Path) -> list[int]:
@@ -70,6 +72,15 @@ def read_run(workdir: Path) -> FinishedRun:
         best=_last(workdir / "best"),
         metrics=(workdir / "metrics.jsonl").read_bytes(),
         result={name: value for name, value in result.items() if name not in _TIMES},
+        rubbish=[
+            *(str(path.relative_to(workdir)) for path in workdir.rglob(".*")),
+            *(
+                f"{folder}/{path.name}"
+                for folder in ("checkpoints", "best")
+                for path in (workdir / folder).iterdir()
+                if not path.name.isdecimal() and ".damaged" not in path.name
+            ),
+        ],
     )
 
 
@@ -96,6 +107,8 @@ def differences(run: FinishedRun, reference: FinishedRun) -> list[str]:
     for name in sorted(run.result.keys() | reference.result.keys()):
         if (is_ := run.result.get(name)) != (should := reference.result.get(name)):
             found.append(f"result.json: {name} is {is_} and should be {should}")
+    if run.rubbish:
+        found.append(f"{', '.join(run.rubbish)} should not be there")
     return found
 
 

@@ -32,12 +32,14 @@ ARGUMENTS = (
     "--config.schedule.early_stopping=10",
     "--config.data.threads=2",
 )
-STEPS, STEPS_PER_EPOCH, EVERY = 33, 11, 4  # of this run
+STEPS, EVERY = 33, 4  # of this run, and of its checkpoints
+AGAIN = 75  # the exit status of a run that is to be started again
 
 
 def start(
     workdir: Path,
     *extra: str,
+    program: Sequence[str] = ("-m", "experiments.vgg_imagenet"),
     devices: int = 1,
     cache: Path | None = None,
     output: IO[str] | None = None,
@@ -47,6 +49,7 @@ def start(
     Args:
       workdir: the run's.
       extra: further arguments, which take the place of those of the same name.
+      program: what Python runs with them.
       devices: so many virtual ones of the CPU.
       cache: where compiled programs are kept; None for the user's cache.
       output: takes what it prints; None for two pipes.
@@ -61,10 +64,7 @@ def start(
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "experiments.vgg_imagenet"),
-            *(*others, f"--config.workdir={workdir}", *extra),
-        ],
+        [sys.executable, *program, *others, f"--config.workdir={workdir}", *extra],
         env=os.environ | environment,
         stdout=output or subprocess.PIPE,
         stderr=output or subprocess.PIPE,
@@ -182,17 +182,18 @@ class SmallRun:
         for process in range(len(self.processes)) if processes is None else processes:
             self.processes[process].send_signal(number)
 
-    def wait(self, seconds: float) -> list[int | None]:
+    def wait(self, seconds: float, processes: Sequence[int] | None = None) -> list[int | None]:
         """The exit statuses, such as -9 of one that was killed, once all have ended.
 
         Args:
           seconds: how long to wait at most; that of a process that has not ended by then is None.
+          processes: which to wait for; None for all.
         """
         end = time.monotonic() + seconds
         statuses: list[int | None] = []
-        for process in self.processes:
+        for process in range(len(self.processes)) if processes is None else processes:
             try:
-                statuses.append(process.wait(max(0.0, end - time.monotonic())))
+                statuses.append(self.processes[process].wait(max(0.0, end - time.monotonic())))
             except subprocess.TimeoutExpired:
                 statuses.append(None)
         return statuses

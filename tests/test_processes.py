@@ -11,13 +11,12 @@ import pytest
 from command_run import (
     assert_same_run,
     finish,
-    free_port,
     metrics,
-    start,
-    start_several,
     steps,
     wait_for_records,
 )
+
+from experiments.small_run import free_port, start, start_several
 
 # At a low rate, for a training where rounding, another one on every layout, does not grow.
 SHORT = (
