@@ -1,5 +1,6 @@
 """What others than the run itself read of its checkpoints: the parameters, and what they are of."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,7 +56,8 @@ def read_best(workdir: Path, read: Callable[[Path], T]) -> T:
 
 def meta_of(checkpoint: Path) -> dict[str, Any]:
     """What was saved beside the state in a whole checkpoint's folder."""
-    return ocp.JsonCheckpointHandler().restore(checkpoint / "meta")
+    # As Orbax does it, which would start the devices for that.
+    return json.loads((checkpoint / "meta" / "metadata").read_text())
 
 
 def tree_of(checkpoint: Path) -> Any:
