@@ -4,21 +4,21 @@
     python -m experiments.benchmark --model=vgg16 --mode=inference --batch_size=1 --dtype=bfloat16
 
 It prints steps/s and images/s (the median over rounds, with the slowest and the fastest), the time
-to compile, peak memory, and the share of the machine's matrix-product peak: the floating-point
-operations that XLA counts in the step, over the time of the step, over what a large product of
-square matrices of the same type reaches in the same run, on as many devices.
+to compile, peak memory, the bytes that each device sends to others in a step, and the share of the
+machine's matrix-product peak: the floating-point operations that XLA counts in the step, over the
+time of the step, over what a large product of square matrices of the same type reaches in the same
+run, on as many devices.
 """
 
 import argparse
 import dataclasses
 import datetime
-import functools
 import json
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,15 @@ import numpy as np
 
 from experiments import report
 from experiments.commandline import run_main
+from experiments.plain_training import NORMALISE, batch_shapes, memory, plain_training
 from jaxcnn import models
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
-from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.randomness import Purpose, host_generator
 from jaxcnn.training.devices import Layout, ParallelConfig, make_layout
 from jaxcnn.training.metrics import ClassSums
-from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
-from jaxcnn.training.steps import Batch, create_state, make_eval_step, make_train_step
+from jaxcnn.training.steps import make_eval_step
+from jaxcnn.training.traffic import exchanged_bytes
 
 # The side of the square matrices: large enough to fill the device, small enough to be quick.
 _PEAK_SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
@@ -51,12 +51,14 @@ class Compiled:
       seconds: what compiling it took.
       operations: floating-point operations of a step over all devices, as XLA counts them.
       memory: bytes on one device: arguments, results and temporaries; None where unknown.
+      exchanged: bytes that one device sends in a step, by the kind of exchange.
     """
 
     advance: Callable[[], Any]
     seconds: float
     operations: float
     memory: int | None
+    exchanged: Mapping[str, int]
 
 
 def measure_rounds(advance: Callable[[], Any], *, rounds: int, steps: int) -> list[float]:
@@ -92,43 +94,27 @@ def compile_step(arguments: argparse.Namespace, layout: Layout) -> Compiled:
     model = models.create_model(
         arguments.model, dtype=jnp.dtype(arguments.dtype), num_classes=arguments.num_classes
     )
-    optimizer = make_optimizer(OptimizerConfig(name="momentum", weight_decay=5e-4))
-    normalise = Preprocessing(mean=(128.0,) * 3, std=(64.0,) * 3)
-    count, size = arguments.batch_size, arguments.image_size
     random = host_generator(0, Purpose.BENCHMARK, 0)
+    shapes = batch_shapes(arguments.batch_size, arguments.image_size)
+    count, image = arguments.batch_size, shapes["image"]
     batch = layout.place(
         {
-            "image": random.integers(0, 256, (count, size, size, 3), dtype=np.uint8),
+            "image": random.integers(0, 256, image.shape, dtype=image.dtype),
             "label": random.integers(0, arguments.num_classes, count).astype(np.int32),
             "index": np.arange(count, dtype=np.int32),
             "weight": np.ones(count, np.float32),
         }
     )
-    create = functools.partial(
-        create_state, model, optimizer, jnp.zeros((1, size, size, 3)), seed=0
-    )
+    create, step = plain_training(model, arguments.image_size)
     jax.eval_shape(create)  # images too small for the network are seen before anything slow
     state = layout.replicate(jax.jit(create)())
 
-    def augment(batch: Batch, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        del step
-        return normalise(batch["image"]), batch["label"]
-
     inputs: tuple[Any, ...]
     if arguments.mode == "train":
-        step = make_train_step(
-            model,
-            optimizer,
-            lambda step: jnp.float32(1e-6),
-            augment,
-            seed=0,
-            steps_per_epoch=1_000_000,
-            log_every=1_000_000,
-        )
         function, inputs = layout.compile(step, donate=(0,)), (state, batch)
     else:
         sums = layout.replicate(ClassSums.zeros(arguments.num_classes))
-        function = layout.compile(make_eval_step(model, normalise), donate=(1,))
+        function = layout.compile(make_eval_step(model, NORMALISE), donate=(1,))
         inputs = (state.variables(), sums, batch)
 
     start = time.perf_counter()
@@ -144,18 +130,12 @@ def compile_step(arguments: argparse.Namespace, layout: Layout) -> Compiled:
         waiting[carried] = result[0] if arguments.mode == "train" else result
         return result
 
-    sizes = executable.memory_analysis()
-    memory = sizes and (
-        sizes.argument_size_in_bytes
-        + sizes.output_size_in_bytes
-        - sizes.alias_size_in_bytes
-        + sizes.temp_size_in_bytes
-    )
     return Compiled(
         advance=advance,
         seconds=seconds,
         operations=lowered.cost_analysis()["flops"],
-        memory=memory or None,
+        memory=memory(executable),
+        exchanged=exchanged_bytes(executable.as_text()),
     )
 
 
@@ -204,6 +184,7 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
         "compile_seconds": step.seconds,
         "peak_memory_bytes": memory,
         "step_memory_bytes": step.memory,
+        "step_exchanged_bytes": sum(step.exchanged.values()),
         "gigaflop_per_step": step.operations / 1e9,
         "gigaflop_per_second": step.operations / median / 1e9,
         "matrix_product_gigaflop_per_second": peak / 1e9,
@@ -214,6 +195,10 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
 def text(result: dict[str, Any]) -> str:
     """The measurements as a person reads them."""
     step_memory = result["step_memory_bytes"]
+    sent = result.get("step_exchanged_bytes")
+    exchanged = (
+        [f"  exchanged        {sent / 2**20:.2f} MiB in a step, by each device"] if sent else []
+    )
     compiled = f"; the compiled step {step_memory / 2**30:.2f} GiB" if step_memory else ""
     return "\n".join(
         [
@@ -226,6 +211,7 @@ def text(result: dict[str, Any]) -> str:
             f"{result['images_per_second_fastest']:.2f})",
             f"  compile time     {result['compile_seconds']:.1f} s",
             f"  peak memory      {result['peak_memory_bytes'] / 2**30:.2f} GiB{compiled}",
+            *exchanged,
             f"  share of peak    {result['share_of_peak']:.1%} "
             f"({result['gigaflop_per_second']:,.0f} of the "
             f"{result['matrix_product_gigaflop_per_second']:,.0f} GFLOP/s of matrix products)",

@@ -113,6 +113,7 @@ FREE_ON_RESUME = frozenset(
         "data.on_error",
         "train.log_every",
         "train.hang_limit",
+        "train.max_nonfinite",
         "checkpoint.every_steps",
         "checkpoint.keep",
         "parallel.mode",

@@ -1,7 +1,6 @@
 """From the configuration to the batches of a run, and to what the device makes of them."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from jaxcnn.data.pipeline import EvalBatches, TrainBatches
 from jaxcnn.data.sources import Source, open_source
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
 from jaxcnn.errors import UserError
+from jaxcnn.files import read_object
 from jaxcnn.mixing import Mixing
 from jaxcnn.preprocessing import FIXED, Preprocessing
 from jaxcnn.randomness import Purpose, device_key, example_keys
@@ -54,9 +54,8 @@ def open_data(config: Experiment, layout: Layout) -> Data:
     """
     parts, batch = layout.batch_parts, config.train.batch_size
     if batch % parts:
-        over = f"{parts} devices" if parts == len(layout.devices) else f"{parts} groups of devices"
         raise UserError(
-            f"train.batch_size={batch} cannot be divided over {over}; give a multiple of {parts}, "
+            f"train.batch_size={batch} cannot be divided over {parts} devices; give a multiple, "
             f"such as {batch + -batch % parts}, or fewer devices by parallel.devices."
         )
     train, held_out, *test = (
@@ -109,8 +108,8 @@ def statistics_of(
     goes_on = config.resume == "exact" and not config.restart
     if goes_on and (workdir / STATISTICS).exists():
         try:
-            return Statistics.from_json(json.loads((workdir / STATISTICS).read_text()))
-        except (OSError, ValueError, KeyError) as error:
+            return Statistics.from_json(read_object(workdir / STATISTICS))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{workdir / STATISTICS} cannot be read ({error}); start anew with "
                 "--config.restart=True."

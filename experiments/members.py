@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +17,12 @@ from experiments.network import given_fields, make_model
 from experiments.workdir import CONFIG
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.published import Scale
+from jaxcnn.files import read_object
 from jaxcnn.models import create_model
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained import load_pretrained
 from jaxcnn.pretrained.naming import differing_fields, registered_name
-from jaxcnn.training.checkpoints import best_checkpoint, meta_of, variables_of
+from jaxcnn.training.checkpoint_reading import meta_of, read_best, variables_of
 
 # What a network answers in evaluation is no function of these.
 _OF_TRAINING = {"dropout", "initialization", "auxiliary", "axis_name", "dtype"}
@@ -154,7 +154,7 @@ def run_config(workdir: str) -> Experiment:
     """
     path = Path(workdir) / CONFIG
     try:
-        return from_dict(Experiment, json.loads(path.read_text()))
+        return from_dict(Experiment, read_object(path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (OSError, ValueError) as error:
@@ -171,10 +171,18 @@ def of_run(workdir: str, config: Experiment) -> Member:
     Raises:
       UserError: there is no whole checkpoint, or what its network began with is gone.
     """
-    checkpoint = best_checkpoint(Path(workdir))
-    meta = meta_of(checkpoint)
-    class_names = tuple(meta["class_names"])
-    preprocessing = Preprocessing.from_json(meta["preprocessing"])
+    checkpoint, meta, variables = read_best(
+        Path(workdir),
+        lambda checkpoint: (checkpoint, meta_of(checkpoint), variables_of(checkpoint)),
+    )
+    try:
+        class_names = tuple(map(str, meta["class_names"]))
+        preprocessing = Preprocessing.from_json(meta["preprocessing"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"the checkpoint {checkpoint} says nothing that makes sense of its classes and images "
+            f"({type(error).__name__}: {error}); name another."
+        ) from error
     if config.model.weights is None:
         model = make_model(config.model, num_classes=len(class_names))
     else:  # whose fields the file decides on
@@ -191,7 +199,7 @@ def of_run(workdir: str, config: Experiment) -> Member:
         title=f"{config.model.name} of the run {workdir} after step {checkpoint.name}",
         name=config.model.name,
         model=model,
-        variables=variables_of(checkpoint),
+        variables=variables,
         preprocessing=preprocessing,
         class_names=class_names,
         image_size=size,

@@ -1,14 +1,14 @@
 """What comes of runs from several seeds: their errors, mean and spread, and a table of them."""
 
 import dataclasses
-import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.workdir import RESULT
 from jaxcnn.errors import UserError
+from jaxcnn.files import read_object
 from jaxcnn.training.records import read_metrics
 
 
@@ -50,13 +50,19 @@ def read_outcome(workdir: Path, seed: int) -> Outcome:
       UserError: its files cannot be read.
     """
     try:
-        result = json.loads((workdir / RESULT).read_text())
-    except (OSError, ValueError) as error:
+        result = read_object(workdir / RESULT)
+        lines = read_metrics(workdir / "metrics.jsonl")
+        return _outcome(result, lines, seed)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"{workdir / RESULT} cannot be read ({error}); rename {workdir}, and this run is made "
             "again."
         ) from error
-    lines = read_metrics(workdir / "metrics.jsonl")
+
+
+def _outcome(result: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], seed: int) -> Outcome:
     trained = [line for line in lines if line["kind"] == "epoch"]
     evaluated = result.get("test") or result
     return Outcome(

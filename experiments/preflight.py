@@ -22,6 +22,7 @@ import jax
 from experiments import commandline, report
 from experiments.config import Experiment
 from experiments.digits import recipes
+from experiments.ownership import Ownership
 from experiments.parts import Parts, make_parts
 from experiments.preflight_checks import (
     Examiner,
@@ -135,8 +136,9 @@ def _look_at_disk(
     config: Experiment, path: Path, parts: Parts | None, examiner: Examiner
 ) -> dict[str, Any] | None:
     """What this process sees of the work directory, which must be the same one on all."""
-    workdir = Workdir(path, config, {} if parts is None else parts.facts)
-    seen = examiner.look("the work directory", lambda: disk_seen(workdir, parts))
+    with Ownership() as ownership:
+        workdir = Workdir(path, config, {} if parts is None else parts.facts, ownership)
+        seen = examiner.look("the work directory", lambda: disk_seen(workdir, parts))
     # Of process 0; where it could not write, that is what is wrong.
     mark: str | None = from_first(
         lambda: None if seen is None else examiner.look("the disk", lambda: marked(path))

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxcnn.data.sources import Source
+from jaxcnn.errors import UserError
 from jaxcnn.training.goodput import goodput_text
 from jaxcnn.training.metrics import ClassSums, means
 from jaxcnn.version import __version__
@@ -130,7 +131,21 @@ def _number(epochs: float) -> str:
 
 
 def text(result: Mapping[str, Any], workdir: Path) -> str:
-    """What a run ends by saying."""
+    """What a run ends by saying.
+
+    Raises:
+      UserError: the result, which may come from a file, is none.
+    """
+    try:
+        return _text(result, workdir)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{workdir}/result.json is damaged ({type(error).__name__}: {error}); remove it, and "
+            "the same command writes it again."
+        ) from error
+
+
+def _text(result: Mapping[str, Any], workdir: Path) -> str:
     # A run that was stopped and continued took longer than its last start.
     took = "" if result["continued"] else f" in {result['seconds']:.0f} s"
     epochs = f"{_number(result['epochs'])} epoch{'s' * (result['epochs'] != 1)}"

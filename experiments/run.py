@@ -12,6 +12,7 @@ import jax
 from experiments import commandline, report
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
 from experiments.images import statistics_of
+from experiments.ownership import Ownership
 from experiments.parts import make_parts
 from experiments.start import (
     about_weights,
@@ -98,8 +99,9 @@ def run(config: Experiment, recipe: str, preset: str, *, began: float | None = N
         with (
             joined(config.parallel, timeline, stop) as others,
             watched(timeline, config.train.hang_limit, functools.partial(_hung, others)),
+            Ownership() as ownership,
         ):
-            return _run(config, recipe, preset, stop, timeline)
+            return _run(config, recipe, preset, ownership, stop, timeline)
 
 
 def _hung(others: Callable[[], str], why: str) -> None:
@@ -113,7 +115,12 @@ def _hung(others: Callable[[], str], why: str) -> None:
 
 
 def _run(
-    config: Experiment, recipe: str, preset: str, stop: StopRequest, timeline: Timeline
+    config: Experiment,
+    recipe: str,
+    preset: str,
+    ownership: Ownership,
+    stop: StopRequest,
+    timeline: Timeline,
 ) -> int:
     """The run, once its processes are joined."""
     started = time.monotonic()
@@ -121,7 +128,7 @@ def _run(
     primary = jax.process_index() == 0
     parts = make_parts(config)
     layout, data, weights, shapes = parts.layout, parts.data, parts.weights, parts.shapes
-    workdir = Workdir(workdir_of(config, recipe, preset), config, parts.facts)
+    workdir = Workdir(workdir_of(config, recipe, preset), config, parts.facts, ownership)
     result = from_first(lambda: workdir.inspect(state_bytes=parts.state_bytes))
     if primary:
         print(

@@ -18,9 +18,12 @@ from jaxcnn.data.statistics import Statistics
 from jaxcnn.errors import UserError
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained import Pretrained, load_pretrained
-from jaxcnn.training.checkpoints import Checkpoints, read_variables
+from jaxcnn.training.checkpoint_folder import damaged_in, steps_in
+from jaxcnn.training.checkpoint_reading import read_variables
+from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.processes import from_first
+from jaxcnn.training.records import read_metrics
 from jaxcnn.training.steps import TrainState
 
 
@@ -165,24 +168,52 @@ def initial_state(make: Callable[[], TrainState], trained: Mapping[str, Any] | N
     )
 
 
-def restored(state: TrainState, newest: Checkpoints, layout: Layout, *, show: bool) -> TrainState:
-    """The state of the newest whole checkpoint, on the devices there are now, or ``state``."""
-    step, complaints = from_first(newest.newest_sound)
-    if show:
-        for complaint in complaints:
-            print(f"Warning: {complaint}", file=sys.stderr)
+def restored(
+    state: TrainState, newest: Checkpoints, best: Checkpoints, layout: Layout, *, show: bool
+) -> TrainState:
+    """The state of the newest whole checkpoint, on the devices there are now, or ``state``.
+
+    Where none of the newest is left it is the best one's, which is as good, only older.
+
+    Raises:
+      UserError: the run had checkpoints and has none any more, or none of this version and network.
+    """
+    found = []
+    for checkpoints in (newest, best):
+        step, complaints = from_first(checkpoints.newest_sound)
+        found.append((checkpoints, step, complaints))
+        if show:
+            for complaint in complaints:
+                print(f"Warning: {complaint}", file=sys.stderr)
+    source, step = next(((c, s) for c, s, _ in found if s is not None), (newest, None))
     if step is None:
-        if complaints:
+        if from_first(lambda: _was_saved(newest.folder.parent)):
             raise UserError(
-                f"no checkpoint in {newest.folder} is whole; put one back, or start anew with "
-                "--config.restart=True."
+                f"the run in {newest.folder.parent} had checkpoints and no whole one is left; put "
+                "one back, or start anew with --config.restart=True."
             )
         return state
-    if complaints:
-        newest.set_aside_after(step)
+    for checkpoints, sound, complaints in found:
+        if complaints:
+            checkpoints.set_aside_after(-1 if sound is None else sound)
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), layout.to_mesh(state)
     )
     if show:
         print(f"Continuing from step {step}.", flush=True)
-    return layout.from_mesh(newest.restore(step, like))
+    on_mesh = source.restore(step, like)
+    if source is best:  # it is the newest now
+        newest.save(step, on_mesh, best.meta(step))
+    return layout.from_mesh(on_mesh)
+
+
+def _was_saved(workdir: Path) -> bool:
+    """Whether a run that has no whole checkpoint had one."""
+    for name in ("checkpoints", "best"):
+        if steps_in(workdir / name) or damaged_in(workdir / name):
+            return True
+    records = workdir / "metrics.jsonl"
+    if not records.exists():
+        return False
+    # The one of the first epoch is on disk before that of the second is begun.
+    return sum(line["kind"] == "eval" for line in read_metrics(records)) > 2

@@ -31,10 +31,12 @@ from jaxcnn.training.goodput import EarlierStarts, goodput
 from jaxcnn.training.interruption import StopRequest
 from jaxcnn.training.loop import Trainer
 from jaxcnn.training.metrics import ClassSums
+from jaxcnn.training.nonfinite import NonFiniteUpdates
 from jaxcnn.training.optimizers import averaging, l2_penalty, make_optimizer
-from jaxcnn.training.records import Records, read_metrics
+from jaxcnn.training.records import Records, read_timings
 from jaxcnn.training.schedules import make_schedule
 from jaxcnn.training.steps import Augment, TrainState, make_eval_step, make_train_step
+from jaxcnn.training.traffic import exchanged_bytes
 from jaxcnn.training.train_config import epochs_after
 
 
@@ -65,7 +67,7 @@ def train(
     augment = augment_on(axis_name=layout.axis_name)
     newest = Checkpoints(workdir.path / "checkpoints", keep=config.checkpoint.keep)
     best = Checkpoints(workdir.path / "best", keep=1)
-    state = restored(layout.distribute(make_initial()), newest, layout, show=primary)
+    state = restored(layout.distribute(make_initial()), newest, best, layout, show=primary)
     step, evaluated = map(int, layout.fetch((state.step, state.evaluated)))
     if config.resume == "force":  # the best of another future; under the same values it comes again
         best.drop_after(step)
@@ -77,11 +79,14 @@ def train(
         evaluate_on = _evaluator(
             config, model, preprocessing, layout, stop, timeline, state, data.eval_batches.empty()
         )
+    if primary and config.parallel.model > 1:
+        sent = sum(exchanged_bytes(train_step.as_text()).values())
+        print(f"Each device sends {sent / 1e6:,.1f} MB a step.", flush=True)
     earlier = EarlierStarts()
     if primary:
         workdir.claim()
         _write_inputs(workdir.path, data, first_batch, statistics)
-        earlier = _earlier_starts(workdir.path)
+        earlier = EarlierStarts.of(read_timings(workdir.path / "timings.jsonl"))
     images = config.train.batch_size
     with (
         stop.remembering(),
@@ -109,6 +114,15 @@ def train(
                 schedule=config.schedule,
                 penalty=layout.compile(
                     lambda state: l2_penalty(config.optimizer, state.variables()["params"])
+                ),
+                nonfinite=NonFiniteUpdates(
+                    layout=layout,
+                    examples=data.train_batches.indices,
+                    limit=config.train.max_nonfinite,
+                    steps_per_epoch=steps_per_epoch,
+                    before=layout.fetch(state.left_out),
+                    records=records,
+                    progress=bar,
                 ),
                 begin_epoch=curvature_measurer(
                     config, model, augment_on(axis_name=None), layout, data
@@ -146,12 +160,6 @@ def train(
     best.close()
     result["goodput"] = goodput(earlier, timeline.spent())
     return result
-
-
-def _earlier_starts(workdir: Path) -> EarlierStarts:
-    """What the records say of the starts of this run before this one."""
-    timings = workdir / "timings.jsonl"
-    return EarlierStarts.of(read_metrics(timings)) if timings.exists() else EarlierStarts()
 
 
 def _train_step(

@@ -10,12 +10,15 @@ from typing import Any
 
 from experiments.commandline import to_dict
 from experiments.config import FREE_ON_RESUME, Experiment
+from experiments.ownership import Ownership, refuse_if_owned
 from jaxcnn.errors import UserError
-from jaxcnn.files import write_atomically, writing
+from jaxcnn.files import free_path, read_object, write_atomically, writing
+from jaxcnn.training.checkpoint_folder import bytes_in, holds_any, unfinished_in
 
 CONFIG = "config.json"
 DATA = "data.json"
 RESULT = "result.json"
+_FOLDERS = ("checkpoints", "best")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -51,25 +54,28 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 def set_aside(path: Path) -> None:
     """Renames an earlier run's folder by the time that it is."""
-    path.rename(path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}"))
+    # Which may be that of another one, from the same second or before a clock was set back.
+    path.rename(free_path(path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}")))
 
 
 @dataclasses.dataclass(frozen=True)
 class Workdir:
     """Where a run writes.
 
-    ``inspect`` leaves everything as it is; ``make`` and, once all is known to fit, ``claim`` make
-    it this run's.
+    ``inspect`` leaves everything as it is, but for the lock on a run that goes on; ``make`` and,
+    once all is known to fit, ``claim`` make it this run's.
 
     Attributes:
       path: the folder.
       config: the configuration of this run.
       data: what must be the same of its data when it goes on, JSON-able.
+      ownership: of the folder, for as long as the run lives.
     """
 
     path: Path
     config: Experiment
     data: Mapping[str, Any]
+    ownership: Ownership
 
     def inspect(self, *, state_bytes: int) -> dict[str, Any] | None:
         """The result of the finished run that this is, or None.
@@ -79,23 +85,37 @@ class Workdir:
 
         Raises:
           UserError: the folder holds a run of another configuration, or something else than a
-            run, or nothing can be written there.
+            run, or a live one, or nothing can be written there.
         """
         # Those that stay, the best, and one of each in the making; an earlier run has some already.
         whole_run = state_bytes * (self.config.checkpoint.keep + 3)
-        if self.config.restart or not self.path.exists():
+        if not self.path.exists():
             self._check_writable(whole_run)
             return None
         if not self.path.is_dir():
             raise UserError(f"the work directory {self.path} is a file; give another workdir.")
+        refuse_if_owned(self.path)
+        if self.config.restart:
+            self._check_writable(whole_run)
+            self.ownership.take(self.path)
+            return None
+        result = self._result()
+        if result is None:
+            self._check_writable(2 * state_bytes if self.has_checkpoints() else whole_run)
+            self.ownership.take(self.path)
+            result = self._result()  # another run may have had it until now
+        return result
+
+    def _result(self) -> dict[str, Any] | None:
+        """The result of the finished run of this configuration and these data, if it is one."""
         saved = self._read(CONFIG)
         if saved is None:
-            if any(path.is_file() for path in self.path.rglob("*")):
+            # A run that was killed before it was one may have left hidden files.
+            if any(p.is_file() and not p.name.startswith(".") for p in self.path.rglob("*")):
                 raise UserError(
                     f"the work directory {self.path} holds files but no run of ours; give another "
                     "workdir, or an empty one."
                 )
-            self._check_writable(whole_run)
             return None
         changed = changes(saved, self.config, free=FREE_ON_RESUME)
         if changed and self.config.resume != "force":
@@ -111,18 +131,15 @@ class Workdir:
                 f"({'; '.join(_differences(began_with, self.data))}); put it back, start anew with "
                 "--config.restart=True, or go on all the same by --config.resume=force."
             )
-        result = None if changed else self._read(RESULT)
-        if result is None:
-            self._check_writable(2 * state_bytes)
-        return result
+        return None if changed else self._read(RESULT)
 
     def has_checkpoints(self) -> bool:
         """True when this run goes on from an earlier start's checkpoints."""
-        return not self.config.restart and any((self.path / "checkpoints").glob("[0-9]*"))
+        return not self.config.restart and any(holds_any(self.path / name) for name in _FOLDERS)
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            return json.loads((self.path / name).read_text())
+            return read_object(self.path / name)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -145,7 +162,9 @@ class Workdir:
                 f"the work directory {self.path} cannot be written ({error.strerror}); give one "
                 "that can by --config.workdir=FOLDER."
             ) from error
-        free = shutil.disk_usage(place).free
+        # What a killed run left half written goes before anything is written.
+        unfinished = (u for n in _FOLDERS for u in unfinished_in(self.path / n))
+        free = shutil.disk_usage(place).free + sum(map(bytes_in, unfinished))
         if free < needed:
             raise UserError(
                 f"the disk of the work directory {self.path} has {free / 1e6:,.0f} MB left and "
@@ -160,19 +179,32 @@ class Workdir:
           The name of an empty folder in it, by which other machines know that they see this one.
 
         Raises:
-          UserError: the folder cannot be made.
+          UserError: the folder cannot be made, or another run was faster.
         """
         try:
             if self.config.restart and self.path.exists():
                 set_aside(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self.ownership.take(self.path) and (self.path / CONFIG).exists():
+                raise UserError(
+                    f"another run has begun in {self.path} since this one was started; start the "
+                    "same command again."
+                )
+            self._sweep()
             mark = f".shared-{time.time_ns()}"
-            (self.path / mark).mkdir(parents=True)
+            (self.path / mark).mkdir()
             return mark
         except OSError as error:
             raise UserError(
                 f"the work directory {self.path} cannot be made ({error.strerror}); give another "
                 "by --config.workdir=FOLDER."
             ) from error
+
+    def _sweep(self) -> None:
+        """Removes what killed processes left unfinished beside the files of the run."""
+        for pattern in (".shared-*", ".writable-*", ".*.tmp"):
+            for path in self.path.glob(pattern):
+                path.rmdir() if path.is_dir() else path.unlink()
 
     def claim(self) -> None:
         """Writes this run's configuration; until then the folder is the earlier run's.
@@ -184,5 +216,6 @@ class Workdir:
         """
         with writing(self.path / RESULT):
             (self.path / RESULT).unlink(missing_ok=True)
-        write_atomically(self.path / DATA, json.dumps(self.data, indent=2) + "\n")
+        # First the one by which the folder is known as a run's.
         write_atomically(self.path / CONFIG, json.dumps(to_dict(self.config), indent=2) + "\n")
+        write_atomically(self.path / DATA, json.dumps(self.data, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """The one kind of error that is a user's mistake, and how it suggests the nearest right name."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -9,7 +10,23 @@ class UserError(ValueError):
 
     Its text is one sentence: what is wrong, where, and what to do. Commands print it without a
     traceback and exit with status 2; in a library call it is an ordinary ``ValueError``.
+
+    Args:
+      sentence: it may quote names out of files, which hold what they like: see `printable`.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """A text in one line, with nothing in it that a terminal would obey or could not write."""
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if unicodedata.category(letter) in ("Cc", "Cs")
+        else letter
+        for letter in " ".join(text.splitlines())
+    )
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

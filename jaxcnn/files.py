@@ -1,9 +1,12 @@
-"""Files that are either written whole or not at all."""
+"""Files: written whole or not at all, under free names, read without waiting or without end."""
 
+import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from jaxcnn.errors import UserError
 
@@ -36,3 +39,57 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a file of JSON holds.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it holds something else; the text says what, in a few words.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return found
+
+
+def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a regular file; of a pipe or a device there would never be an end.
+
+    Args:
+      path: the file; a link is followed.
+      most: how many bytes it may have.
+
+    Raises:
+      UserError: it cannot be read, is no regular file, or is larger.
+    """
+    try:
+        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{path} cannot be read (it is no regular file).")
+            if status.st_size > most:
+                raise UserError(
+                    f"{path} is not read, for its {status.st_size:,} bytes are more than {most:,}."
+                )
+            return file.read(status.st_size)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; a pipe, too, to which nobody writes."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def free_path(path: Path) -> Path:
+    """A path that nothing has yet: this one, or it with ``.2``, ``.3`` and so on behind."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}.{number}")
+    return found

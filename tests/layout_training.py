@@ -15,8 +15,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from command_run import finish, free_port
+from command_run import finish
 
+from experiments.small_run import free_port
 from jaxcnn import models
 from jaxcnn.colors import ColorShift
 from jaxcnn.data.crops import AugmentConfig

@@ -13,6 +13,7 @@ import pytest
 from experiments.run import main
 from experiments.vgg_imagenet import RECIPE
 from experiments.vgg_stl10 import RECIPE as STL10
+from jaxcnn.data.pipeline import shuffled
 from jaxcnn.training.interruption import StopRequest
 
 # A network and images so small that, were a mistake let through, the test would still end soon.
@@ -130,11 +131,15 @@ CASES = [
         "--config.parallel.model=2 --config.parallel.split=fc66",
         "parallel.split=fc66 matches no layer of this network, whose names are such as fc6",
     ),
-    ("split_not_divisible", "--config.parallel.model=4", "10 outputs of layer 'logits'"),
     (
-        "batch_not_divisible_by_groups",
-        "--config.parallel.model=2 --config.train.batch_size=102",
-        "train.batch_size=102 cannot be divided over 4 groups of devices",
+        "split_not_divisible",
+        "--config.parallel.model=4 --config.parallel.split=logits",
+        "10 outputs of layer 'logits'",
+    ),
+    (
+        "batch_not_divisible_in_rows",
+        "--config.parallel.model=2 --config.train.batch_size=100",
+        "train.batch_size=100 cannot be divided over 8 devices; give a multiple, such as 104",
     ),
     ("half_of_the_processes", "--config.parallel.processes=2", "parallel.coordinator"),
     ("unknown_data_set", "--config.data.source=cifar11", "'cifar10"),
@@ -297,9 +302,19 @@ def test_a_run_that_is_forced_on_is_not_finished_by_its_old_result(tmp_path, cap
 
 
 def test_a_loss_that_blows_up_is_one_sentence_under_pmap_too(tmp_path, capfd):
+    """And the examples of an update that was left out are those of its batch."""
     arguments = ["--config.data.source=digits", "--config.train.batch_size=64"]
     blown_up = ["--config.optimizer.name=momentum", "--config.optimizer.learning_rate=1e20"]
     assert train(tmp_path, *arguments, *blown_up, "--config.parallel=pmap") == 2
     errors = capfd.readouterr().err
-    assert "no longer a number" in errors
-    assert "norms of the parameters: conv1_1/bias" in errors
+    *_, norms, sentence = errors.splitlines()
+    assert "updates in a row (train.max_nonfinite), none of which was made" in sentence
+    assert "norms of the parameters: conv1_1/bias" in norms
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    left_out = [line for line in lines if line["kind"] == "nonfinite"]
+    assert [line["in_a_row"] for line in left_out] == list(range(1, 11))
+    order = shuffled(range(1438), 1438, seed=0, epoch=0)
+    for line in left_out:
+        assert line["examples"] == order[64 * (line["step"] - 1) : 64 * line["step"]]
+    assert f"step {left_out[0]['step']}: the loss is " in errors
+    assert f"(1 so far); examples {order[64 * (left_out[0]['step'] - 1)]}, " in errors

@@ -15,11 +15,16 @@ from jaxcnn.models import create_model, features
 SMALL = ["--model=vgg_small", "--image_size=128", "--num_classes=10", "--rounds=2", "--steps=1"]
 
 
+def parameters(model, size):
+    """The shapes of a network's parameters."""
+    images = jnp.zeros((1, size, size, 3))
+    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+
+
 def multiply_adds(name, size):
     """Those of the convolutions and fully connected layers for one image."""
     model = create_model(name, num_classes=10)
-    images = jnp.zeros((1, size, size, 3))
-    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    params, images = parameters(model, size), jnp.zeros((1, size, size, 3))
     total = 0
     for layer, tensors in params.items():
         run = functools.partial(features, model, names=(layer,))
@@ -46,7 +51,12 @@ def test_the_figures_fit_one_another(mode, tmp_path, capsys, monkeypatch):
     expected = 2 * 2 * multiply_adds("vgg_small", 128) * (3 if mode == "train" else 1)
     assert result["gigaflop_per_step"] * 1e9 == pytest.approx(expected, rel=0.15)
     printed = capsys.readouterr().out
-    for word in ("steps/s", "images/s", "compile time", "peak memory", "share of peak"):
+    params = parameters(create_model("vgg_small", num_classes=10), 128)
+    # Of two devices each sends as many bytes as it sums: the gradients, and a few single numbers.
+    gradients = 4 * sum(x.size for x in jax.tree.leaves(params)) if mode == "train" else 0
+    assert gradients < result["step_exchanged_bytes"] < gradients + 1024
+    words = ("steps/s", "images/s", "compile time", "peak memory", "exchanged", "share of peak")
+    for word in words:
         assert word in printed
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from jaxcnn.errors import UserError
 from jaxcnn.training import checkpoints
-from jaxcnn.training.checkpoints import Checkpoints, damage, read_variables
+from jaxcnn.training.checkpoint_reading import read_variables
+from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.layouts import JitLayout, PmapLayout
 from jaxcnn.training.split import Split
 
@@ -89,42 +90,10 @@ def test_a_step_is_not_saved_twice(tmp_path):
     store.close()
 
 
-def files_of(folder):
-    return sorted(p for p in folder.rglob("*") if p.is_file() and "/" in str(p.relative_to(folder)))
-
-
 def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-
-
-@pytest.mark.parametrize(
-    "harm", [flip, lambda p: p.unlink(), lambda p: p.write_bytes(p.read_bytes()[:-1])]
-)
-def test_every_damaged_file_is_noticed_and_the_one_before_is_used(harm, tmp_path):
-    store = save(tmp_path / "store")
-    folder = tmp_path / "store" / "2"
-    names = [p.relative_to(folder) for p in files_of(folder) if p.stat().st_size]
-    assert any(name.parts[0] == "state" for name in names)
-    whole = {name: (folder / name).read_bytes() for name in names}
-    for name in names:
-        harm(folder / name)
-        assert damage(folder) is not None, name
-        step, complaints = store.newest_sound()
-        assert step == 1
-        assert len(complaints) == 1
-        assert str(folder) in complaints[0]
-        (folder / name).write_bytes(whole[name])
-        assert damage(folder) is None
-    store.close()
-
-
-def test_without_a_manifest_it_was_never_finished(tmp_path):
-    store = save(tmp_path)
-    (tmp_path / "2" / "manifest" / "manifest.json").unlink()
-    assert "never finished" in damage(tmp_path / "2")
-    store.close()
 
 
 @pytest.mark.parametrize(
@@ -164,22 +133,8 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store._manager, "save", full)
-    with pytest.raises(UserError, match="disk is full"):
+    monkeypatch.setattr(store._writer, "save", full)
+    with pytest.raises(UserError, match="No space left on device"):
         store.save(3, layout().replicate(TREE), {})
     assert store.newest_sound() == (2, [])
-    store.close()
-
-
-def test_what_is_damaged_is_set_aside_so_that_it_can_be_made_again(tmp_path):
-    store = save(tmp_path, steps=(1, 2, 3), keep=3)
-    flip(next(p for p in files_of(tmp_path / "3") if "state" in p.parts and p.stat().st_size))
-    assert store.newest_sound()[0] == 2
-    store.set_aside_after(2)
-    assert store.steps() == [1, 2]
-    assert (tmp_path / "3.damaged").is_dir()
-    place = layout()
-    store.save(3, place.to_mesh(place.replicate(TREE)), {})
-    store.wait()
-    assert store.newest_sound() == (3, [])
     store.close()

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from command_run import free_port
 
+from experiments.small_run import free_port
 from jaxcnn.errors import UserError
 from jaxcnn.training.coordinator import check_listening, listening_address
 

@@ -161,13 +161,6 @@ def test_what_is_no_image_is_refused_by_name(kind, channels):
     assert "0x" not in message  # the same words every time
 
 
-def test_a_decompression_bomb_is_refused_from_its_header():
-    data = encode(Image.new("1", (14_000, 14_000)))
-    assert len(data) < 100_000
-    with pytest.raises(UserError, match="has more than 179 million pixels"):
-        decode(data, 3, name="bomb.png")
-
-
 def with_damaged_exif():
     """A JPEG whose EXIF data, where its resolution should be, end too early."""
     exif = Image.Exif()

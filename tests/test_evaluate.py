@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from command_run import finish, free_port
+from command_run import finish
 from networks import apply, initialized
 from PIL import Image
 
@@ -18,6 +18,7 @@ from experiments.commandline import fields_of, run_main, undocumented
 from experiments.evaluation_config import EvaluateConfig
 from experiments.members import Member
 from experiments.run import main as run_recipe
+from experiments.small_run import free_port
 from jaxcnn import models
 from jaxcnn.data.decode import decode
 from jaxcnn.data.views import rescale

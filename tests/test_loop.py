@@ -11,6 +11,7 @@ import pytest
 from flax import linen as nn
 from networks import QUICKLY
 
+from jaxcnn.losses import cross_entropy
 from jaxcnn.models.layers import BatchNorm
 from jaxcnn.progress import Progress
 from jaxcnn.training.activity import Timeline
@@ -21,6 +22,7 @@ from jaxcnn.training.goodput import EarlierStarts
 from jaxcnn.training.interruption import Interrupted
 from jaxcnn.training.layouts import JitLayout
 from jaxcnn.training.loop import Trainer
+from jaxcnn.training.nonfinite import NonFiniteUpdates
 from jaxcnn.training.optimizers import OptimizerConfig, averaging, l2_penalty, make_optimizer
 from jaxcnn.training.records import Records, read_metrics
 from jaxcnn.training.schedules import ScheduleConfig
@@ -64,6 +66,12 @@ def augment(batch, step):
     return normalise(batch["image"]) * (1 + step / 100), batch["label"]
 
 
+def loss(logits, labels):
+    """Cross entropy; an example with a label of -1 has a loss and gradients of NaN."""
+    losses = cross_entropy(logits, jnp.maximum(labels, 0))
+    return losses + jnp.where(labels < 0, jnp.nan, 0) * jnp.sum(logits, axis=1)
+
+
 class StopAt:
     """A request to stop at the so-manieth time that it is asked about; None for never."""
 
@@ -91,6 +99,7 @@ def compiled():
         seed=0,
         steps_per_epoch=STEPS_PER_EPOCH,
         log_every=3,
+        loss=loss,
         plateau_factor=PLATEAU.factor,
         average=averaging(OPTIMIZER, STEPS_PER_EPOCH),
     )
@@ -113,17 +122,42 @@ def restored(state, newest):
     return newest.restore(step, jax.tree.map(like, state))
 
 
-def run(workdir, *, stop_at=None, schedule=PLATEAU, statistics=0, every=None, **train):
-    """Goes on from what is in the folder, and gives the last state and its evaluation's loss."""
+def examples(step):
+    """What the records are told that a step's batch holds."""
+    return range(step * BATCH, (step + 1) * BATCH)
+
+
+def run(
+    workdir,
+    *,
+    stop_at=None,
+    schedule=PLATEAU,
+    statistics=0,
+    every=None,
+    wrong=(),
+    around=lambda step: step,
+    notes=None,
+    **train,
+):
+    """Goes on from what is in the folder, and gives the last state and its evaluation's loss.
+
+    Args:
+      wrong: the numbers of the batches, from 0, with an example whose loss is not finite.
+      around: a function of the compiled training step that gives another.
+      notes: a stream for what the run says.
+    """
     initial, train_step, eval_step, statistics_step, penalty = compiled()
     stop = StopAt(stop_at)
     newest, best = (Checkpoints(workdir / name, keep=keep) for name, keep in NAMES)
     state = restored(LAYOUT.distribute(initial), newest)
     step, evaluated = int(state.step), int(state.evaluated)
-    bar = Progress(total=0, description="", enabled=False)
+    bar = Progress(total=0, description="", enabled=notes is not None, stream=notes)
 
     def stream(start, stop):
-        return contextlib.nullcontext(iter([batch(number) for number in range(start, stop)]))
+        batches = [batch(number) for number in range(start, stop)]
+        for number in set(wrong) & set(range(start, stop)):
+            batches[number - start]["label"][5] = -1
+        return contextlib.nullcontext(iter(batches))
 
     def finalize(state):
         first = int(state.step)
@@ -139,17 +173,27 @@ def run(workdir, *, stop_at=None, schedule=PLATEAU, statistics=0, every=None, **
         )
 
     done = evaluated * STEPS_PER_EPOCH >= step
+    config = TrainConfig(batch_size=BATCH, log_every=3, **train)
     with Records(workdir, step=step, evaluated=done) as records:
         try:
             state, sums = Trainer(
                 layout=LAYOUT,
-                train_step=train_step,
+                train_step=around(train_step),
                 evaluate=evaluated_on,
                 batches=stream,
                 steps_per_epoch=STEPS_PER_EPOCH,
-                config=TrainConfig(batch_size=BATCH, log_every=3, **train),
+                config=config,
                 schedule=schedule,
                 penalty=penalty,
+                nonfinite=NonFiniteUpdates(
+                    layout=LAYOUT,
+                    examples=examples,
+                    limit=config.max_nonfinite,
+                    steps_per_epoch=STEPS_PER_EPOCH,
+                    before=LAYOUT.fetch(state.left_out),
+                    records=records,
+                    progress=bar,
+                ),
                 begin_epoch=None,
                 finalize=finalize if statistics else None,
                 checkpoint_every=every,

@@ -140,7 +140,11 @@ def test_processes_share_the_same_global_batches(process_count):
             ]
         )
 
-    assert_same(train_batches()[9], shares(train_batches, 9))
+    whole = train_batches()[9]
+    assert_same(whole, shares(train_batches, 9))
+    for index in range(process_count):
+        share = train_batches(process_index=index, process_count=process_count)
+        assert share.indices(9) == whole["index"].tolist()
     source = Pictures(21)
     last = eval_batches(source)[2]
     assert_same(last, shares(lambda **shared: eval_batches(source, **shared), 2))

@@ -11,13 +11,12 @@ import pytest
 from command_run import (
     assert_same_run,
     finish,
-    free_port,
     metrics,
-    start,
-    start_several,
     steps,
     wait_for_records,
 )
+
+from experiments.small_run import free_port, start, start_several
 
 # At a low rate, for a training where rounding, another one on every layout, does not grow.
 SHORT = (
@@ -29,6 +28,8 @@ SHORT = (
 )
 # Every layer split over two devices, in one process or two.
 HALVES = ("--config.parallel.model=2", "--config.parallel.split=.*")
+# The fully connected ones, over two or four.
+HEAD_IN_2, HEAD_IN_4 = (("--config.parallel.model=2",), ("--config.parallel.model=4",))
 
 
 def own_lines(output):
@@ -100,12 +101,12 @@ def one(tmp_path_factory):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    "parallel", [("--config.parallel=jit",), ("--config.parallel=pmap",), HALVES]
+    "parallel", [("--config.parallel=jit",), ("--config.parallel=pmap",), HALVES, HEAD_IN_2]
 )
 @pytest.mark.parametrize(("processes", "devices"), [(1, 1), (1, 8), (2, 1), (2, 4)])
 def test_the_same_command_is_the_same_training(processes, devices, parallel, one, tmp_path):
-    if parallel == HALVES and processes * devices == 1:
-        parallel = ("--config.parallel.split=.*",)
+    if "--config.parallel.model=2" in parallel and processes * devices == 1:
+        parallel = parallel[1:]
     workdir, arguments = tmp_path / "run", (*SHORT, *parallel)
     if processes == 1:
         output = finish(start(workdir, *arguments, devices=devices))
@@ -214,6 +215,8 @@ def test_one_hangs_or_dies_and_the_other_names_it(number, which, two, tmp_path):
         ((1, 2, *HALVES), (1, 1)),
         ((1, 1), (1, 8, *HALVES)),
         ((2, 1, *HALVES), (2, 1)),
+        ((1, 8, *HEAD_IN_4), (2, 1, *HEAD_IN_2)),
+        ((2, 2, *HEAD_IN_4), (1, 1)),
     ],
 )
 def test_a_run_goes_on_over_other_devices(before, after, one, tmp_path):

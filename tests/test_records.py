@@ -28,6 +28,9 @@ def train(records: Records, start: int, stop: int, *, evaluated: bool) -> None:
     if start and start % EPOCH == 0 and not evaluated:
         finish_epoch(start)
     for step in range(start + 1, stop + 1):
+        if step % 3 == 0:
+            of_step = {"loss": math.inf, "examples": [step, 2 * step]}
+            records.metrics("nonfinite", step, step / EPOCH, of_step)
         if step % 2 == 0:
             records.metrics("train", step, step / EPOCH, {"loss": 0.1 * step, "accuracy": 0.1})
         records.timings(step, images_per_second=1000 / step)
@@ -137,7 +140,7 @@ def test_tensorboard_shows_each_step_once(tmp_path):
         (line["step"], f"{line['kind']}/{name}", pytest.approx(value))
         for line in read_metrics(tmp_path / "metrics.jsonl")
         for name, value in line.items()
-        if name not in ("kind", "step", "epoch")
+        if name not in ("kind", "step", "epoch", "examples")
     ]
     assert sorted(shown) == sorted(expected, key=lambda point: point[:2])
 
@@ -149,8 +152,10 @@ def test_other_processes_write_nothing(tmp_path):
 
 
 def test_a_damaged_line_is_named(tmp_path):
-    for damaged in ("{", "3", '{"kind": "train"}', "\0\0"):
-        (tmp_path / "metrics.jsonl").write_text(f'{{"kind": "train", "step": 1}}\n{damaged}\n')
+    whole = '{"epoch": 0.5, "kind": "train", "step": 1}'
+    another_type = whole.replace("1}", '"1"}')
+    for damaged in ("{", "3", '{"kind": "train"}', "\0\0", "[" * 100_000, another_type):
+        (tmp_path / "metrics.jsonl").write_text(f"{whole}\n{damaged}\n")
         for reading in (
             lambda: read_metrics(tmp_path / "metrics.jsonl"),
             lambda: Records(tmp_path, step=1),

@@ -1,12 +1,13 @@
 """From an encoded image to its pixels, 8 bits a channel.
 
 Pillow reads everything here. It decodes JPEG at 1/2, 1/4 and 1/8 scale inside the inverse DCT,
-refuses what is cut short, and is silent. OpenCV decodes JPEG somewhat faster, but its libjpeg and
-libpng write to the process's stderr at each of the slightly damaged files that every large
-collection holds, and nothing can stop them.
+refuses what is cut short, and is silent (but for damaged TIFF files, of which its libtiff says a
+line). OpenCV decodes JPEG somewhat faster, but its libjpeg and libpng write to the process's stderr
+at each of the slightly damaged files that every large collection holds, and nothing can stop them.
 """
 
 import io
+import math
 import warnings
 
 import numpy as np
@@ -16,6 +17,21 @@ from jaxcnn.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 """What is read, by Pillow's names; the first frame of what has several."""
+
+LARGEST_IMAGE = 2**26
+"""The most pixels that are decoded of an image, 8192 x 8192.
+
+Decoding so many takes 0.7 GB, in each thread that meets such an image. Of a JPEG what counts is
+what is left at the scale that it is decoded at, so that it may have twice as many; unless it is
+progressive, for then all of its coefficients are held at once.
+"""
+
+LARGEST_FILE = 8 * LARGEST_IMAGE
+"""The most bytes of its file: four channels of 16 bits, not compressed."""
+
+# Each scan of a progressive JPEG goes through all pixels, and may be a hundred bytes long. Encoders
+# make about ten; at so many pixels in all, decoding takes some three seconds.
+_MOST_SCANNED = 2**33
 
 # Pillow warns of damaged EXIF data, which is not read here, and of images of half the size that it
 # refuses. In a training run these would come back in every epoch, through the progress bar.
@@ -43,17 +59,27 @@ def decode(
       uint8, shape ``(height, width, channels)``; it may be read-only.
 
     Raises:
-      UserError: the bytes are no image, a damaged or truncated one, or one of more than about 179
-        million pixels (Pillow's guard against decompression bombs; only the header is read).
+      UserError: the bytes are no image, a damaged or truncated one, or, by their header, one of
+        more than `LARGEST_IMAGE` pixels.
     """
     advice = "mend or remove it, or leave out such images with --config.data.on_error=skip."
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            pixels = math.prod(image.size)
             size = None if shorter_side is None else (shorter_side, shorter_side)
             image.draft("L" if channels == 1 else None, size)
+            progressive = "progressive" in image.info
+            held = pixels if progressive else max(math.prod(image.size), pixels // 2)
+            if held > LARGEST_IMAGE:
+                raise Image.DecompressionBombError
+            if progressive and (scans := data.count(b"\xff\xda")) * pixels > _MOST_SCANNED:
+                raise ValueError(f"it goes through its {pixels:,} pixels {scans:,} times")
             return _pixels(image, channels)
-    except Image.DecompressionBombError:
-        raise UserError(f"'{name}' has more than 179 million pixels; {advice}") from None
+    except Image.DecompressionBombError:  # also Pillow's own, at 179 million
+        most = f"{LARGEST_IMAGE:,}"
+        raise UserError(
+            f"'{name}' has more than the {most} pixels that are read; {advice}"
+        ) from None
     except UnidentifiedImageError:
         raise UserError(
             f"'{name}' is not an image in any of the formats {', '.join(FORMATS)}; {advice}"

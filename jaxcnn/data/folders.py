@@ -7,8 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from jaxcnn.data.decode import LARGEST_FILE
 from jaxcnn.data.sources import Example
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, printable
+from jaxcnn.files import read_bounded
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -26,7 +28,7 @@ class FolderSource:
 
     Raises:
       UserError: there is no such folder, a split has other classes than ``train``, or a class has
-        no image.
+        no image, or a name with control characters or such as no text has.
     """
 
     channels = 3
@@ -49,11 +51,7 @@ class FolderSource:
             raise IndexError(f"example {index} of {len(self)}")
         label = bisect.bisect_right(self._ends, index)
         path = os.path.join(self._folder, self.class_names[label], self._files[index])
-        try:
-            with open(path, "rb") as file:
-                return Example(file.read(), label, path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+        return Example(read_bounded(path, LARGEST_FILE), label, path)
 
 
 def _split_folder(root: Path, split: str) -> Path:
@@ -91,6 +89,12 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     expected, found = _folders(train), _folders(folder)
     if not expected:
         raise UserError(f"{train} has no classes; images belong in {train}/CLASS/*.jpg.")
+    for name in expected:
+        if name != printable(name):
+            raise UserError(
+                f"the class folder {train / name} has a name that cannot be printed as it is; "
+                "rename it in every split."
+            )
     for name in sorted(set(expected) ^ set(found)):
         has, lacks = (train, folder) if name in expected else (folder, train)
         raise UserError(

@@ -28,7 +28,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core import hashing, naming
 from tensorflow_datasets.core.utils import shard_utils
 
-from jaxcnn.data.imagenet_tars import find_tars, index_tar
+from jaxcnn.data.imagenet_tars import find_tars, index_tar, kept_index
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 from jaxcnn.progress import Progress
@@ -127,8 +127,8 @@ def _forget_other_tars(
 def _index(folder: Path, tar: Path, split: str, class_names: Sequence[str]) -> np.ndarray:
     """The images of a tar in the order they are written in; made once, and kept in the folder."""
     path = folder / f"{split}.index.npy"
-    if path.exists():
-        return np.load(path)
+    if (kept := kept_index(path, tar.stat().st_size)) is not None:
+        return kept
     images = index_tar(tar, split, class_names)
     hasher = hashing.Hasher(split)
     order = sorted(

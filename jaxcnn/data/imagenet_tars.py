@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from jaxcnn.data.decode import LARGEST_FILE
 from jaxcnn.errors import UserError
 
 TARS = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.tar"}
@@ -24,7 +25,8 @@ TARS = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.t
 IMAGE = np.dtype([("name", "S32"), ("label", "<i4"), ("offset", "<i8"), ("size", "<i8")])
 
 _VALIDATION_LABELS = "datasets/imagenet2012/validation_labels.txt"  # one line for each image
-_END = bytes(1024)  # the two empty blocks that every whole tar ends with
+_EMPTY = bytes(tarfile.BLOCKSIZE)  # the end of the files
+_END = 2 * _EMPTY  # what every whole tar ends with
 
 
 def find_tars(folder: Path) -> dict[str, Path]:
@@ -79,7 +81,25 @@ def index_tar(path: Path, split: str, class_names: Sequence[str]) -> np.ndarray:
             raise UserError(f"{path} is damaged ({error}); get the file again.") from error
     if not len(images):
         raise UserError(f"{path} holds no images; get the file again.")
+    if (largest := images[images["size"].argmax()])["size"] > LARGEST_FILE:
+        raise UserError(
+            f"{path} holds {largest['name'].decode()} with {largest['size']:,} bytes, more than an "
+            "image has; get the file again."
+        )
     return images
+
+
+def kept_index(path: Path, tar_bytes: int) -> np.ndarray | None:
+    """The index that an earlier call left in a file; None where there is none, or a damaged one."""
+    try:
+        images = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    if images.dtype != IMAGE or images.ndim != 1 or not len(images):
+        return None
+    sizes, offsets = images["size"], images["offset"]
+    whole = (sizes >= 0) & (sizes <= tar_bytes) & (offsets >= 0) & (offsets <= tar_bytes - sizes)
+    return images if whole.all() else None
 
 
 def _train_images(
@@ -94,7 +114,7 @@ def _train_images(
         for image, start, length in _members(file, offset):
             if start + length > offset + size:
                 raise tarfile.ReadError(f"{name} has no end")
-            if not re.fullmatch(rf"{synset}_\d+\.JPEG", image):
+            if not re.fullmatch(rf"{synset}_[0-9]{{1,8}}\.JPEG", image):
                 raise _stranger(path, f"{name}/{image}")
             rows.append((image.encode(), labels[synset], start, length))
         bar.update(offset + size - bar.n)
@@ -107,7 +127,7 @@ def _validation_images(
     synsets = Path(tfds.core.tfds_path(_VALIDATION_LABELS)).read_text().split()
     yield np.empty(0, IMAGE)
     for name, offset, size in _members(file, 0):
-        match = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.JPEG", name)
+        match = re.fullmatch(r"ILSVRC2012_val_([0-9]{8})\.JPEG", name)
         if match is None or not 1 <= int(match[1]) <= len(synsets):
             raise _stranger(path, name)
         bar.update(offset + size - bar.n)
@@ -116,16 +136,23 @@ def _validation_images(
 
 
 def _members(file: IO[bytes], start: int) -> Iterator[tuple[str, int, int]]:
-    """Name, offset in `file` and size of each file of the tar that begins at `start`."""
-    file.seek(start)
-    with tarfile.open(fileobj=file, mode="r:") as tar:
-        for member in tar:
-            if member.isfile():
-                yield os.path.basename(member.name), member.offset_data, member.size
-        # At a header that is none, tarfile stops as it does at the empty block that ends a tar.
-        file.seek(tar.offset)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError(f"no tar header at byte {tar.offset}")
+    """Name, offset in `file` and size of each file of the tar that begins at `start`.
+
+    Header by header: `tarfile` itself would go back where a size is negative, without end, and
+    would make room for a long name of any length.
+    """
+    position, end = start, os.fstat(file.fileno()).st_size
+    while (block := os.pread(file.fileno(), tarfile.BLOCKSIZE, position)) != _EMPTY:
+        try:
+            member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"no tar header at byte {position}") from error
+        position += tarfile.BLOCKSIZE
+        if not 0 <= member.size <= end - position:
+            raise tarfile.ReadError(f"no room at byte {position} for {member.size} bytes")
+        if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            yield os.path.basename(member.name), position, member.size
+        position += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
 def _stranger(path: Path, name: str) -> UserError:

@@ -130,6 +130,12 @@ class TrainBatches(_Batches):
         """floor(N / B)."""
         return len(self.source) // self.batch_size
 
+    def indices(self, step: int) -> list[int]:
+        """The examples of the whole global batch of a step, in its order, on any process."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        positions = range(number * self.batch_size, (number + 1) * self.batch_size)
+        return shuffled(positions, len(self.source), self.seed, epoch)
+
     def __getitem__(self, step: int) -> Batch:
         """This process's contiguous slice of the global batch of a step."""
         epoch, number = divmod(step, self.steps_per_epoch)

@@ -12,6 +12,7 @@ import io
 import itertools
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,15 +27,10 @@ from tensorflow_datasets.core.download.resource import get_dl_fname
 from tensorflow_datasets.core.download.util import DownloadError
 from tensorflow_datasets.core.utils import lazy_imports_utils
 
+from jaxcnn.data.description import first_line, image_and_label, refuse_code
 from jaxcnn.data.digits import prepared_digits
 from jaxcnn.data.imagenet import prepare_imagenet
-from jaxcnn.data.prepared import (
-    allow_open_files,
-    check_known,
-    default_data_dir,
-    first_line,
-    image_and_label,
-)
+from jaxcnn.data.prepared import allow_open_files, check_known, default_data_dir
 from jaxcnn.errors import UserError
 
 _PROBE_SECONDS = 10
@@ -64,6 +60,7 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
     manual = None if manual_dir is None else Path(manual_dir).expanduser()
     if manual is not None and not manual.is_dir():
         raise UserError(f"the folder {manual} (--manual_dir) does not exist.")
+    _check_there(root / re.split("[/:]", name)[0])
     if name == "imagenet2012":
         if manual is None:
             raise UserError(
@@ -86,6 +83,19 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
             download_config=tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
         )
     return folder
+
+
+def _check_there(folder: Path) -> None:
+    """Refuses what TFDS would take for an earlier preparation and should not read."""
+    for path in (p for depth in ("*", "*/*") for p in folder.glob(f"{depth}/features.json")):
+        try:
+            refuse_code(path.parent)
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"{path} cannot be read ({first_line(error)}); move {path.parent} out of the way."
+            ) from error
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from jaxcnn.data.description import first_line, image_and_label, read_info
 from jaxcnn.data.digits import prepared_digits
 from jaxcnn.data.sources import Example
 from jaxcnn.data.tfrecord import FileInstruction, TFRecordFiles
@@ -41,7 +42,7 @@ class PreparedSource:
 
     def __init__(self, name: str, split: str, *, data_dir: str | None = None) -> None:
         folder = _version_folder(name, data_dir)
-        info, reader = _info_and_reader(folder)
+        info, file_format = read_info(folder, _READERS)
         image, label = image_and_label(name, info.features)
         self.name = name
         self.class_names = tuple(label.names)
@@ -51,7 +52,7 @@ class PreparedSource:
         self._features = tfds.features.FeaturesDict({"image": image, "label": label})
         instructions = _file_instructions(name, split, info, folder)
         allow_open_files(len(instructions))
-        self._records = reader(instructions)
+        self._records = _READERS[file_format](instructions)
         self._paths = [os.fspath(instruction.filename) for instruction in instructions]
         self._ends = list(itertools.accumulate(each.take for each in instructions))
 
@@ -67,6 +68,7 @@ class PreparedSource:
             fields = self._features.deserialize_example_np(
                 record, decoders={"image": tfds.decode.SkipDecoding()}
             )
+            image, label = bytes(fields["image"]), int(fields["label"])  # None where they are not
         except UserError:
             raise
         except Exception as error:  # of array_record and of protobuf: RuntimeError, DecodeError
@@ -75,12 +77,11 @@ class PreparedSource:
                 f"{name} cannot be read from {path} ({first_line(error)}); "
                 "copy or prepare the data set again."
             ) from error
-        label = int(fields["label"])
         if not 0 <= label < len(self.class_names):
             raise UserError(
                 f"{name} has no label ({label}); the split '{self._split}' cannot be trained on."
             )
-        return Example(fields["image"], label, name)
+        return Example(image, label, name)
 
 
 def default_data_dir() -> Path:
@@ -180,45 +181,6 @@ def _not_prepared(match: re.Match[str], root: Path, *, explicit: bool) -> UserEr
     return UserError(f"{name} is not in {root}; prepare it with `{command}`{source}.")
 
 
-def _info_and_reader(folder: Path) -> tuple[Any, Any]:
-    """What TFDS wrote about the data set, and the class that reads a format it is there in."""
-    try:
-        info = tfds.builder_from_directory(folder).info
-        formats = {each.value for each in info.available_file_formats()}
-        for name, reader in _READERS.items():
-            if name in formats:
-                if info.file_format.value != name:
-                    info = tfds.builder_from_directory(folder, file_format=name).info
-                return info, reader
-    except Exception as error:  # TFDS raises what its JSON parser, its files and its checks raise
-        raise UserError(
-            f"{folder} cannot be read as a data set of TFDS ({first_line(error)}); "
-            "copy or prepare it again."
-        ) from error
-    raise UserError(
-        f"{folder} is in the format {' and '.join(sorted(formats))}, which has no random access "
-        f"here; prepare the data set again, in another data_dir, as {' or '.join(_READERS)}."
-    )
-
-
-def image_and_label(name: str, features: Any) -> tuple[Any, Any]:
-    """The two features that a data set must have to be classified.
-
-    Raises:
-      UserError: it does not have them.
-    """
-    fields = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    image, label = fields.get("image"), fields.get("label")
-    if not isinstance(image, tfds.features.Image) or not isinstance(
-        label, tfds.features.ClassLabel
-    ):
-        raise UserError(
-            f"{name} is not a set of labelled images: it needs the features 'image' and 'label', "
-            f"and has {', '.join(sorted(fields)) or 'no names'}."
-        )
-    return image, label
-
-
 def _file_instructions(name: str, split: str, info: Any, folder: Path) -> Sequence[FileInstruction]:
     """Which records of which files make up the split; every one of the files is there."""
     base = re.match(r"[\w-]*", split)[0]  # type: ignore[index]  # matches at least nothing
@@ -236,8 +198,10 @@ def _file_instructions(name: str, split: str, info: Any, folder: Path) -> Sequen
         ) from error
     if sum(max(each.take, 0) for each in instructions) == 0:
         raise UserError(f"the split '{split}' of {name} is empty; it has no examples.")
-    there = set(os.listdir(folder))
-    missing = [each.filename for each in instructions if each.basename() not in there]
+    # No pipe, which would never end, and nothing outside, where the description may point.
+    with os.scandir(folder) as entries:
+        there = {entry.path for entry in entries if entry.is_file()}
+    missing = [path for each in instructions if (path := os.fspath(each.filename)) not in there]
     if missing:
         raise UserError(
             f"{len(missing)} of the {len(instructions)} files of {name} are missing, "
@@ -255,8 +219,3 @@ def allow_open_files(count: int) -> None:
     if soft != resource.RLIM_INFINITY:
         wanted = soft + count if hard == resource.RLIM_INFINITY else min(soft + count, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says, fit to stand in a sentence of ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

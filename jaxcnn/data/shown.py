@@ -1,6 +1,7 @@
 """All that a protocol of evaluation shows of each image, read one image at a time, in order."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -70,7 +71,7 @@ class ImageViews:
             **facts,
             **{f"view{number}": view for number, view in enumerate(views)},
             "label": np.array(label),
-            "name": np.frombuffer(name.encode(), np.uint8),
+            "name": np.frombuffer(os.fsencode(name), np.uint8),
             "weight": np.array(1),
         }
 

@@ -27,6 +27,7 @@ from jaxcnn.files import write_atomically
 
 _HEADER = struct.Struct("<QI")
 _FOOTER_BYTES = 4
+_LARGEST_RECORD = 2**30  # twice the largest file of an image; a file with holes is larger for free
 _INDEXING_THREADS = 16  # stepping from header to header waits for the disk, or for the network
 
 
@@ -129,7 +130,7 @@ def _index(path: str, size: int) -> np.ndarray:
             if len(header) < _HEADER.size:
                 raise _damaged(path, position)
             length, checksum = _HEADER.unpack(header)
-            if masked_crc32c(header[:8]) != checksum:
+            if masked_crc32c(header[:8]) != checksum or length > _LARGEST_RECORD:
                 raise _damaged(path, position)
             boundaries.append(position + _HEADER.size + length + _FOOTER_BYTES)
     if boundaries[-1] != size:

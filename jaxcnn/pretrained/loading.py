@@ -104,7 +104,7 @@ def _ours(
         )
     try:
         saved, naming = header["model"], header["names"]
-        saved_fields = from_json(json.loads(header["fields"]))
+        saved_fields = from_json(json.loads(header["fields"]), len(file.tensors))
         preprocessing, class_names = (
             json.loads(header.get(key, "null")) for key in ("preprocessing", "class_names")
         )
@@ -114,7 +114,7 @@ def _ours(
             class_names = tuple(map(str, class_names))
         written = create_model(saved, **saved_fields)
         variable_shapes(written)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{source} has a damaged header ({type(error).__name__}: {error}); save it again."
         ) from error

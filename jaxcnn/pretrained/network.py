@@ -36,6 +36,8 @@ class Pretrained:
     notes: tuple[str, ...]
 
 
+_MOST = 100  # numbers in the fields of a network of few layers
+
 # What fields may hold that JSON does not know; no other function is ever looked up.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "BatchNorm": BatchNorm,
@@ -70,13 +72,27 @@ def to_json(model: nn.Module) -> tuple[str, dict[str, Any]]:
     return name, json.loads(json.dumps(fields))
 
 
-def from_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+def from_json(fields: Mapping[str, Any], arrays: int) -> dict[str, Any]:
     """Fields for ``create_model``, from those that `to_json` gave.
 
+    Args:
+      fields: by name.
+      arrays: how many the file holds, of which a network has some in every layer. One of a million
+        layers would take hours to make.
+
     Raises:
-      ValueError, TypeError, KeyError: they are nothing that it could have given.
+      ValueError, TypeError, KeyError, AttributeError: they are nothing that it could have given.
     """
+    if sum(_most_layers(field, value) for field, value in fields.items()) > _MOST + 10 * arrays:
+        raise ValueError(f"it describes far more layers than its {arrays} arrays can be of")
     return {field: _field_from_json(field, value) for field, value in fields.items()}
+
+
+def _most_layers(field: str, value: Any) -> int:
+    """As many layers as a field may ask for at most: an item each, or in each stage so many."""
+    if isinstance(value, list):
+        return sum(_most_layers(field, item) for item in value)
+    return value if field == "blocks" and isinstance(value, int) else 1
 
 
 def _field_to_json(field: str, value: Any) -> Any:

@@ -1,31 +1,36 @@
 """Checkpoints by Orbax: asynchronous, atomic, the newest and the best, and verified when read.
 
 A checkpoint is a folder named by its step with the items ``state`` (the arrays), ``meta`` (the
-configuration, the versions and the format's version, as JSON) and ``manifest`` (a SHA-256 of every
-file, written last, before the folder gets its final name). One without a manifest is unfinished.
+configuration, the versions and the format's version, as JSON) and ``manifest`` (a checksum of every
+file, written last, before the folder gets its name). One without a manifest is unfinished.
 """
 
+import contextlib
 import dataclasses
-import hashlib
-import json
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from jaxcnn.errors import UserError
+from jaxcnn.files import writing
+from jaxcnn.training import checkpoint_folder
+from jaxcnn.training.checkpoint_reading import meta_of, tree_of
+from jaxcnn.training.manifest import damage
+from jaxcnn.training.processes import from_first
 
-# Orbax logs every file that it looks for; what the user needs to know, we say.
-logging.getLogger("absl").setLevel(logging.ERROR)
+# Orbax logs every file that it looks for, and pages about an error that it also raises; what the
+# user needs to know, we say.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
-FORMAT_VERSION = 1
-_MANIFEST = Path("manifest") / "manifest.json"
-_CHUNK = 1 << 20
+FORMAT_VERSION = 2
+_OS_ERROR = re.compile(
+    r"([^:]*) \[os_error_code="
+)  # in what TensorStore, which writes arrays, says
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,132 +58,89 @@ class CheckpointConfig:
             )
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file below ``folder`` but the manifest, by its path within it."""
-    found = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        name = path.relative_to(folder)
-        if name == _MANIFEST:
-            continue
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        found[name.as_posix()] = digest.hexdigest()
-    return found
-
-
-def damage(folder: Path) -> str | None:
-    """What is wrong with the checkpoint in ``folder``, in a few words; None for nothing."""
-    try:
-        manifest: Mapping[str, str] = json.loads((folder / _MANIFEST).read_text())
-    except FileNotFoundError:
-        return "it has no manifest, so it was never finished"
-    except (OSError, ValueError):
-        return "its manifest cannot be read"
-    found = _checksums(folder)
-    for name, checksum in manifest.items():
-        if name not in found:
-            return f"its file {name} is missing"
-        if found[name] != checksum:
-            return f"its file {name} has changed since it was written"
-    return None
-
-
-def _tree_on_disk(path: Path) -> Any:
-    """The tree of a saved state, with what is known of each array in its place."""
-    with ocp.PyTreeCheckpointer() as reader:
-        return reader.metadata(path).item_metadata.tree
-
-
-def _shapes_on_disk(path: Path) -> dict[str, tuple[int, ...]]:
-    flat = ocp.tree.to_flat_dict(_tree_on_disk(path), sep="/")
-    return {name: leaf.shape for name, leaf in flat.items() if hasattr(leaf, "shape")}
-
-
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """The shape of each array by the name that Orbax saves it under."""
-    flat = ocp.tree.to_flat_dict(ocp.tree.serialize_tree(tree, keep_empty_nodes=True), sep="/")
+    flat = ocp.tree.to_flat_dict(tree, sep="/")
     return {name: leaf.shape for name, leaf in flat.items() if hasattr(leaf, "shape")}
 
 
-class _Manager(ocp.CheckpointManager):
-    """Orbax's manager, which asks nobody whether the run is to stop.
+class _Committing(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """Orbax's way to finish a checkpoint, and then ours, in the thread that writes it."""
 
-    Its questions are numbered by the steps, those of `StopRequest` by how often it is asked, and
-    `jax.distributed`, which answers both, knows one numbering.
-    """
-
-    def reached_preemption(self, step: int) -> bool:
-        """Never: the loop sees to that."""
-        del step
-        return False
+    async def finalize(self) -> None:
+        """Called by Orbax on process 0 when all processes have written their files."""
+        # It still adds files and renames the folder, which has not yet its name for us.
+        await super().finalize()
+        checkpoint_folder.enter(Path(self.get_final()))
 
 
 class Checkpoints:
     """One folder of checkpoints, of which the ``keep`` newest stay.
 
-    Every process of a run makes one and calls the same methods in the same order.
+    Every process of a run makes one and calls the same methods in the same order. What an earlier
+    start left half done in the folder is put in order: no other may be writing there.
+
+    Raises:
+      UserError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         self.folder = folder.resolve()
-        self._manager = _Manager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
-                cleanup_tmp_directories=True,
-                # Several processes meet under names, and a run's two folders are written at once.
-                multiprocessing_options=ocp.options.MultiprocessingOptions(
-                    barrier_sync_key_prefix=folder.name
-                ),
-                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
+        self._keep = keep
+        self._steps: list[int] = from_first(self._open)
+        self._grown = False  # by a checkpoint that may be still in the making
+        self._writer = ocp.AsyncCheckpointer(
+            ocp.CompositeCheckpointHandler(),
+            # Several processes meet under names, and a run's two folders are written at once.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                barrier_sync_key_prefix=folder.name
             ),
+            temporary_path_class=_Committing,
         )
 
-    def _write_manifest(self) -> None:
-        """Called by Orbax when all files are there and the folder has not yet its final name."""
-        if jax.process_index() != 0:
-            return
-        for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):
-            # A metadata file that Orbax may rewrite on committing is not the state's.
-            sums = {n: s for n, s in _checksums(unfinished).items() if "/" in n}
-            (unfinished / _MANIFEST).parent.mkdir(exist_ok=True)
-            (unfinished / _MANIFEST).write_text(json.dumps(sums, indent=1, sort_keys=True))
+    def _open(self) -> list[int]:
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            checkpoint_folder.tidy(self.folder)
+            return checkpoint_folder.steps_in(self.folder)
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, oldest first."""
-        return sorted(self._manager.all_steps())
+        return list(self._steps)
 
     def save(
         self, step: int, state: Any, meta: Mapping[str, Any], *, replace: bool = False
     ) -> None:
         """Writes a checkpoint in the background; returns once ``state`` is copied off the devices.
 
+        The one before is on disk by then, and older ones than are to be kept are deleted.
+
         Args:
           step: its name.
           state: global arrays on the mesh.
           meta: JSON-able; ``format_version`` is added.
-          replace: what becomes of a step that has one already: it is left as it is, or replaced.
+          replace: what becomes of a step that has one already: it is left as it is, or replaced
+            when the new one is on disk.
 
         Raises:
           UserError: it, or the one before it, could not be written.
         """
-        if step in self._manager.all_steps():
-            if not replace:
-                return
-            self._manager.delete(step)
+        if step in self._steps and not replace:
+            return
+        self.wait()
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             meta=ocp.args.JsonSave({"format_version": FORMAT_VERSION, **meta}),
         )
-        with _writing(self.folder):
-            self._manager.save(step, args=items)
+        with self._writing():
+            self._writer.save(self.folder / f"{step}{checkpoint_folder.UNFINISHED}", args=items)
+        self._steps = sorted({*self._steps, step})
+        self._grown = True
 
     def newest_sound(self) -> tuple[int | None, list[str]]:
         """The newest step whose checkpoint is whole, and a sentence on each newer damaged one."""
         complaints: list[str] = []
-        for step in reversed(self.steps()):
+        for step in reversed(self._steps):
             wrong = damage(self.folder / str(step))
             if wrong is None:
                 return step, complaints
@@ -187,11 +149,10 @@ class Checkpoints:
 
     def meta(self, step: int) -> dict[str, Any]:
         """What was saved beside the state of ``step``."""
-        saved = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-        return saved["meta"]
+        return meta_of(self.folder / str(step))
 
     def restore(self, step: int, like: Any) -> Any:
-        """The state of ``step``.
+        """The state of ``step``, which must be whole.
 
         Args:
           step: which checkpoint.
@@ -199,20 +160,29 @@ class Checkpoints:
             which need not be those that they were saved from.
 
         Raises:
-          UserError: the checkpoint holds another network's state.
+          UserError: the checkpoint is of another version, or holds another network's state.
         """
-        path = self.folder / str(step) / "state"
-        saved, wanted = _shapes_on_disk(path), _shapes(like)
+        checkpoint = self.folder / str(step)
+        meta = self.meta(step)
+        if (written := meta.get("format_version")) != FORMAT_VERSION:
+            version = meta.get("versions", {}).get("jaxcnn", "another version")
+            raise UserError(
+                f"the checkpoint {checkpoint} is of format {written}, written by jaxcnn {version}, "
+                f"and this version's is {FORMAT_VERSION}; go on with that version, or start anew "
+                "with --config.restart=True."
+            )
+        saved = _shapes(tree_of(checkpoint))
+        wanted = _shapes(ocp.tree.serialize_tree(like, keep_empty_nodes=True))
         for name in sorted(saved.keys() | wanted.keys()):
             there, here = saved.get(name, "missing"), wanted.get(name, "missing")
             if there != here:
                 raise UserError(
-                    f"the checkpoint {path.parent} holds the state of another network or optimizer "
+                    f"the checkpoint {checkpoint} holds the state of another network or optimizer "
                     f"({name} is {there}, here {here}); give the configuration that it was made "
                     "with, or another workdir."
                 )
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
+        restored = self._writer.restore(
+            checkpoint, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
         )
         return restored["state"]
 
@@ -221,95 +191,54 @@ class Checkpoints:
 
         They would stand in the way of those that are made again.
         """
-        for later in [s for s in self.steps() if s > step]:
-            if jax.process_index() == 0:
-                (self.folder / str(later)).rename(self.folder / f"{later}.damaged")
-        multihost_utils.sync_global_devices("damaged checkpoints set aside")
-        self._manager.reload()
+        self._let_go(self._after(step), checkpoint_folder.set_aside)
 
     def drop_after(self, step: int) -> None:
         """Deletes the checkpoints of steps after ``step``."""
-        for later in [s for s in self.steps() if s > step]:
-            self._manager.delete(later)
+        self._let_go(self._after(step), checkpoint_folder.remove)
+
+    def _after(self, step: int) -> list[int]:
+        self.wait()
+        return [later for later in reversed(self._steps) if later > step]
+
+    def _let_go(self, steps: Sequence[int], leave: Callable[[Path], None]) -> None:
+        """Takes checkpoints out of the folder."""
+        self._steps = [step for step in self._steps if step not in steps]
+        if jax.process_index() == 0:
+            with writing(self.folder):
+                for step in steps:
+                    leave(self.folder / str(step))
 
     def wait(self) -> None:
-        """Returns when all that was saved is on disk.
+        """Returns when all that was saved is on disk, and older ones are deleted.
 
         Raises:
           UserError: it could not be written.
         """
-        with _writing(self.folder):
-            self._manager.wait_until_finished()
+        with self._writing():
+            self._writer.wait_until_finished()
+        if self._grown:
+            self._grown = False
+            self._let_go(self._steps[: -self._keep], checkpoint_folder.remove)
 
     def close(self) -> None:
-        """Waits, and gives up the manager's threads."""
+        """Waits, and gives up the writer's threads."""
         self.wait()
-        self._manager.close()
+        self._writer.close()
 
-
-class _writing:  # noqa: N801 - reads as a statement: with _writing(folder)
-    """Turns a failure to write into one sentence."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        text = str(error)
-        full = "No space left" in text or "RESOURCE_EXHAUSTED" in text
-        if isinstance(error, OSError) or (error is not None and full):
-            why = "the disk is full" if full else text.splitlines()[0]
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns a failure to write into one sentence, and takes the half-written away."""
+        try:
+            yield
+        except Exception as error:
+            found = _OS_ERROR.search(str(error))
+            if not (isinstance(error, OSError) or found):
+                raise
+            if jax.process_index() == 0:
+                checkpoint_folder.discard_unfinished(self.folder)
+            why = found[1].strip() if found else getattr(error, "strerror", None) or str(error)
             raise UserError(
-                f"a checkpoint could not be written to {self._folder} ({why}); the checkpoints "
-                "before it are whole: make room and start the same command again."
+                f"a checkpoint could not be written to {self.folder} ({why}); the checkpoints "
+                "before it are whole: mend that and start the same command again."
             ) from error
-
-
-def best_checkpoint(workdir: Path) -> Path:
-    """The folder of an earlier run's best whole checkpoint, else of its newest.
-
-    Args:
-      workdir: the run's work directory.
-
-    Raises:
-      UserError: there is no whole checkpoint in it.
-    """
-    for folder in (workdir / "best", workdir / "checkpoints"):
-        steps = sorted(
-            (int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()), reverse=True
-        )
-        for step in steps:
-            if damage(folder / str(step)) is None:
-                return (folder / str(step)).resolve()
-    raise UserError(
-        f"{workdir} holds no whole checkpoint to start from; train there first, or name another "
-        "work directory."
-    )
-
-
-def meta_of(checkpoint: Path) -> dict[str, Any]:
-    """What was saved beside the state in a whole checkpoint's folder."""
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        return reader.restore(checkpoint / "meta")
-
-
-def variables_of(checkpoint: Path) -> dict[str, Any]:
-    """The ``params`` and ``batch_stats`` in a whole checkpoint's folder, as numpy arrays.
-
-    They are those that were evaluated: the averaged ones where the run kept an average.
-    """
-    path = checkpoint / "state"
-    tree = _tree_on_disk(path)
-    with ocp.PyTreeCheckpointer() as reader:
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        state = reader.restore(path, restore_args=as_numpy)
-    return {
-        "params": state.get("ema") or state["params"],
-        "batch_stats": state.get("batch_stats") or {},
-    }
-
-
-def read_variables(workdir: Path) -> dict[str, Any]:
-    """`variables_of` the `best_checkpoint` of a work directory."""
-    return variables_of(best_checkpoint(workdir))

@@ -20,10 +20,12 @@ class ParallelConfig:
     Attributes:
       mode: 'jit' (a mesh, shardings and jit) or 'pmap'.
       devices: how many devices to use, the first ones; None for all. Only with one process.
-      model: how many devices hold one copy of the parameters together, each a part of the layers
-        of `split`; they share the examples that one device would have. Only with 'jit'.
+      model: how many devices hold one copy of the layers of `split` together, each a part of
+        their outputs, which it computes for the examples of all of them; every other layer a
+        device computes for its own examples (Krizhevsky 2014, arXiv 1404.5997). Only with 'jit'.
       split: regular expression of the layers, by whole names, that `model` devices split along
-        their outputs. '.*' puts each half of the paper's AlexNet on one of two devices.
+        their outputs; None for the fully connected ones ('fc.*|logits'), but those whose outputs
+        cannot be divided. '.*' puts each half of the paper's AlexNet on one of two devices.
       coordinator: address ``HOST:PORT`` of process 0, for several processes started by hand;
         None for one process, or for what `jax.distributed` detects.
       processes: how many processes there are, with `coordinator`.
@@ -40,7 +42,7 @@ class ParallelConfig:
     mode: Literal["jit", "pmap"] = "jit"
     devices: int | None = None
     model: int = 1
-    split: str = "fc.*|logits"
+    split: str | None = None
     coordinator: str | None = None
     processes: int | None = None
     process: int | None = None
@@ -82,7 +84,8 @@ class ParallelConfig:
                 f"parallel.model={self.model} needs parallel.mode=jit: pmap gives every device "
                 "all parameters."
             )
-        check_expression("parallel.split", self.split)
+        if self.split is not None:
+            check_expression("parallel.split", self.split)
         if self.timeout < 1:
             raise UserError(f"parallel.timeout={self.timeout} must be 1 or more.")
         if self.silence < 5:
@@ -116,10 +119,7 @@ class Layout(Protocol):
 
     @property
     def share(self) -> tuple[int, int]:
-        """Which contiguous slice of each batch this process reads, from 0, and of how many.
-
-        Processes whose devices hold one copy of the parameters together read the same slice.
-        """
+        """Which contiguous slice of each batch this process reads, from 0, and of how many."""
 
     def replicate(self, tree: Any) -> Any:
         """Puts the same host values on every device."""
@@ -173,12 +173,6 @@ def make_layout(config: ParallelConfig, *, own: bool = False) -> Layout:
         raise UserError(
             f"parallel.model={config.model} does not divide the {len(devices)} device(s); give a "
             "divisor, or other parallel.devices."
-        )
-    own = len(devices) // jax.process_count()
-    if own % config.model and config.model % own:
-        raise UserError(
-            f"parallel.model={config.model} is neither a divisor nor a multiple of the {own} "
-            "devices of a process; give one."
         )
     if config.mode == "pmap":
         return PmapLayout(tuple(devices))

@@ -44,8 +44,9 @@ class EarlierStarts:
         furthest = 0
         for line in lines:
             furthest = max(furthest, line["step"])
-            if "spent" in line:
-                last[line["start"]] = line["spent"]
+            start, spent = line.get("start"), line.get("spent")
+            if isinstance(start, int) and isinstance(spent, Mapping):
+                last[start] = {k: v for k, v in spent.items() if isinstance(v, int | float)}
         return cls(len(last), _total(last.values()), furthest)
 
 

@@ -22,6 +22,7 @@ from jaxcnn.training.activity import Timeline
 _FOLDER = "jaxcnn/alive"
 _EVERY = 2.0  # seconds between two signs of life
 _LOOK = 1.0  # seconds between two judgements
+_ASLEEP = 5.0  # a judgement so much late
 _RECENT = 8.0  # a process of which so long nothing was heard is probably gone
 
 
@@ -130,7 +131,9 @@ class Heartbeats:
         looked = time.monotonic()
         while not self._over.wait(_LOOK):
             before, looked = looked, time.monotonic()
-            if looked - before > _LOOK + 5:  # this process was stopped itself, and has heard nothing
+            if (
+                looked - before > _LOOK + 5
+            ):  # this process was stopped itself, and has heard nothing
                 for peer in self._peers.values():
                     peer.seen = looked
             late = [p for p in self._peers.values() if looked - p.seen > self._silence]

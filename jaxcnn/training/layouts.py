@@ -2,8 +2,8 @@
 
 Both forms compute the same function of the global batch. With jit the batch is one array laid
 over a mesh axis and XLA inserts the sums over devices; with pmap every device runs the step on
-its share and the step sums by the axis's name. With jit, devices can also hold one copy of the
-parameters together, each a part of some layers, and compute their share of the batch together.
+its share and the step sums by the axis's name. With jit, a row of devices can also hold one copy of
+some layers together, each a part of them.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ from flax import linen as nn
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import KeyPath
 
-from jaxcnn.training.grouped_convolution import groups_computed_by, make_grouped_convolution
+from jaxcnn.training.distributed_layers import DistributedLayers
 from jaxcnn.training.split import WHOLE, Split
 
-# The mesh's axes: devices along the first share a batch, along the second the parameters.
+# The mesh's axes: a batch is divided along both, what is split along the second alone.
 AXIS, MODEL_AXIS = "batch", "model"
 
 
@@ -40,19 +40,17 @@ class JitLayout:
 
     @property
     def mesh(self) -> Mesh:
-        """A row of devices for each copy of the parameters."""
+        """A row of devices for each copy of what is split."""
         rows = np.array(self.devices).reshape(-1, self.split.parts)
         return Mesh(rows, (AXIS, MODEL_AXIS), axis_types=(AxisType.Auto,) * 2)
 
     @property
     def batch_parts(self) -> int:
-        return len(self.devices) // self.split.parts
+        return len(self.devices)
 
     @property
     def share(self) -> tuple[int, int]:
-        # One row of the mesh may span several processes, or one process hold several rows.
-        spanned = max(1, self.split.parts * jax.process_count() // len(self.devices))
-        return jax.process_index() // spanned, jax.process_count() // spanned
+        return jax.process_index(), jax.process_count()
 
     def _shardings(self, tree: Any) -> Any:
         """How a tree's arrays lie, by their paths and shapes."""
@@ -71,18 +69,41 @@ class JitLayout:
     def distribute(self, state: Any) -> Any:
         return jax.tree.map(_put, state, self._shardings(state))
 
+    @property
+    def _by_examples(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec((AXIS, MODEL_AXIS)))
+
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
-        return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+        return {
+            k: jax.make_array_from_process_local_data(self._by_examples, v)
+            for k, v in batch.items()
+        }
+
+    def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        """A distributed state and a placed global batch, but for their values.
+
+        A step can be lowered and compiled for them, on a machine that could not hold them.
+
+        Args:
+          state: a tree of what has a shape and a type.
+          batch: another.
+        """
+
+        def laid(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+        return (
+            jax.tree.map(laid, state, self._shardings(state)),
+            jax.tree.map(lambda x: laid(x, self._by_examples), batch),
+        )
 
     def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
-        convolution = make_grouped_convolution(self.mesh, batch=AXIS, model=MODEL_AXIS)
-        # One device computes all groups by itself.
-        interceptor = groups_computed_by(convolution) if len(self.devices) > 1 else None
-
         @functools.wraps(step)
         def laid_out(*arguments: Any) -> Any:
-            with nn.intercept_methods(interceptor) if interceptor else contextlib.nullcontext():
+            layers = DistributedLayers(self.mesh, self.split, batch=AXIS, model=MODEL_AXIS)
+            # One device computes everything by itself.
+            alone = len(self.devices) == 1
+            with contextlib.nullcontext() if alone else nn.intercept_methods(layers):
                 result = step(*arguments)
             return jax.lax.with_sharding_constraint(result, self._shardings(result))
 

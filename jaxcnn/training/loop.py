@@ -10,14 +10,15 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from jaxcnn.errors import UserError
 from jaxcnn.progress import Progress
 from jaxcnn.training.activity import Activity, Timeline
 from jaxcnn.training.checkpoints import Checkpoints
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.goodput import EarlierStarts
+from jaxcnn.training.guessing import stuck
 from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.metrics import ClassSums, means
+from jaxcnn.training.nonfinite import NonFiniteUpdates, norms
 from jaxcnn.training.records import Records
 from jaxcnn.training.schedules import ScheduleConfig, observe, reduce_on_plateau
 from jaxcnn.training.steps import TrainState
@@ -39,6 +40,7 @@ class Trainer:
       config: how long, and how often to record.
       schedule: what the monitors do with the evaluation's metric.
       penalty: the L2 penalty of a state, where the monitors count it.
+      nonfinite: what is done about updates that were left out.
       begin_epoch: what becomes of a state before the first step of an epoch, whose number from 0
         it is given; None for nothing. Done again, it gives the same.
       finalize: what becomes of the last state before it is evaluated; None for nothing. Done
@@ -62,6 +64,7 @@ class Trainer:
     config: TrainConfig
     schedule: ScheduleConfig
     penalty: Callable[[TrainState], jax.Array]
+    nonfinite: NonFiniteUpdates
     begin_epoch: Callable[[TrainState, int], TrainState] | None
     finalize: Callable[[TrainState], TrainState] | None
     checkpoint_every: int | None
@@ -83,7 +86,7 @@ class Trainer:
 
         Raises:
           Interrupted: the run was asked to stop; its state is in a checkpoint.
-          UserError: the loss is not a number any more, or nothing can be written.
+          UserError: the numbers are not finite any more, or nothing can be written.
         """
         step = int(self.layout.fetch(state.step))
         self._recorded = (step, time.monotonic())
@@ -118,6 +121,7 @@ class Trainer:
                     f"step {step}",
                 )
                 state, metrics = self.train_step(state, self.layout.place(batch))
+                self.nonfinite.after(step, state, metrics)
                 self.progress.advance(self.config.batch_size)
                 ends = step % self.steps_per_epoch == 0 or step == last
                 if step % self.config.log_every == 0 or ends:
@@ -130,7 +134,13 @@ class Trainer:
         if evaluation is None:
             # Killed after its last checkpoint, or not known to be the last before its evaluation.
             state, evaluation = self._finish(state, step)
+        self._account(step)
         return state, evaluation
+
+    def _account(self, step: int, **values: float) -> None:
+        """Records what the time of this start went to until now."""
+        spent = self.timeline.spent()
+        self.records.timings(step, start=self.earlier.count, spent=spent, **values)
 
     def _finish(self, state: TrainState, step: int) -> tuple[TrainState, ClassSums]:
         """Evaluates a last state that is saved already, and what `finalize` makes of it."""
@@ -158,9 +168,9 @@ class Trainer:
             return state, None
         trained = means(self.layout.fetch(state.epoch))
         self.records.metrics("epoch", step, epoch, {k: trained[k] for k in ("loss", "accuracy")})
-        counted = int(self.layout.fetch(state.epoch.count))
+        read = sum(self.layout.fetch((state.epoch.count, state.left_out.examples)))
         steps = step - (begun - 1) * self.steps_per_epoch
-        if skipped := steps * self.config.batch_size - counted:
+        if skipped := steps * self.config.batch_size - read:
             self.progress.note(
                 f"epoch {round(epoch, 2)}: {skipped} training images could not be read"
             )
@@ -174,6 +184,15 @@ class Trainer:
         if self.schedule.monitor == "objective":
             metrics["objective"] = metrics["loss"] + float(self.layout.fetch(self.penalty(state)))
         self.records.metrics("eval", step, epoch, metrics)
+        if warning := stuck(
+            trained["loss"],
+            np.asarray(evaluation.count),
+            epoch,
+            steps_per_epoch=self.steps_per_epoch,
+            config=self.config,
+            schedule=self.schedule,
+        ):
+            self.progress.note(warning)
         monitor = self.schedule.monitor
         watched = 1 - metrics["accuracy"] if monitor == "error" else metrics[monitor]
 
@@ -214,6 +233,7 @@ class Trainer:
         with self._saving(step):
             self.newest.wait()
             self.best.wait()
+        self._account(step)
         raise Interrupted(step)
 
     def _save(
@@ -225,7 +245,8 @@ class Trainer:
         *,
         replace: bool = False,
     ) -> None:
-        """Begins to write a checkpoint."""
+        """Begins to write a checkpoint, of a state that is known to be finite."""
+        self.nonfinite.check(step, state)
         with self._saving(step):
             to.save(step, self.layout.to_mesh(state), meta, replace=replace)
 
@@ -233,7 +254,8 @@ class Trainer:
         return self.timeline.doing(Activity.SAVING, f"the checkpoint of step {step}")
 
     def _record(self, state: TrainState, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Writes the window's training metrics and times; looks for a loss that has blown up."""
+        """Writes the window's training metrics and times, and the norms of what has blown up."""
+        self.nonfinite.drain(state)
         window = means(self.layout.fetch(state.window))
         values = {
             "loss": window["loss"],
@@ -244,28 +266,10 @@ class Trainer:
         now, (since, then) = time.monotonic(), self._recorded
         self._recorded = (step, now)
         images = (step - since) * self.config.batch_size
-        self.records.timings(
-            step,
-            seconds=now - then,
-            images_per_second=images / (now - then),
-            start=self.earlier.count,
-            spent=self.timeline.spent(),
-        )
+        self._account(step, seconds=now - then, images_per_second=images / (now - then))
         self.progress.show(loss=window["loss"])
-        if window["loss"] <= self.config.divergence:
-            return
-        params = self.layout.fetch(state.params)
-        norms = jax.tree.map(lambda x: np.linalg.norm(x.astype(np.float64)), params)
-        self.progress.note(
-            f"step {step}: the training loss is {window['loss']:.4g}; norms of the parameters: "
-            + ", ".join(
-                f"{'/'.join(k.key for k in path)} {norm:.3g}"
-                for path, norm in jax.tree_util.tree_leaves_with_path(norms)
-            )
-        )
-        if not math.isfinite(window["loss"]):
-            raise UserError(
-                f"the training loss is no longer a number at step {step}; start again with "
-                f"--config.restart=True and a lower optimizer.learning_rate than "
-                f"{values['learning_rate']:g}, or another model.initialization."
+        if window["loss"] > self.config.divergence:
+            self.progress.note(
+                f"step {step}: the training loss is {window['loss']:.4g}; "
+                + norms(self.layout.fetch(state.params))
             )

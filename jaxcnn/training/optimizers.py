@@ -21,9 +21,10 @@ from jaxcnn.training.layer_patterns import (
     chosen_leaves,
 )
 from jaxcnn.training.transformations import (
+    add_velocity,
     divide_by_curvature,
     limit_filters,
-    scale_by_adam_hat,
+    scale_by_adam,
     scale_by_given_rate,
 )
 
@@ -211,9 +212,10 @@ def averaging(
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtraArgs:
-    """The chain; its ``update`` takes a keyword argument ``learning_rate``, a scalar.
+    """The chain; its ``update`` takes keyword arguments ``learning_rate`` and ``finite``, scalars.
 
-    It keeps no state of frozen parameters.
+    Where ``finite`` (True if left out) is False, its state stays as it is to the bit. It keeps no
+    state of frozen parameters.
     """
     decay: optax.GradientTransformation = optax.identity()
     if config.weight_decay:
@@ -221,9 +223,8 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtra
             config.weight_decay,
             mask=lambda params: decay_mask(config.decay, params, config.decay_layers),
         )
-    scale_by_adam = scale_by_adam_hat if config.epsilon_hat else optax.scale_by_adam
-    moments = scale_by_adam(config.b1, config.b2, config.epsilon)
-    velocity = optax.trace(config.momentum)
+    moments = scale_by_adam(config.b1, config.b2, config.epsilon, hat=config.epsilon_hat)
+    velocity = add_velocity(config.momentum)
     rate = scale_by_given_rate(config.multiples())
     forms = {
         "momentum": (decay, velocity, rate),

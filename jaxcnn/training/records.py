@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,10 @@ from tensorboardX.record_writer import masked_crc32c
 
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically, writing
+
+# What every line says, and of what types.
+_METRICS = {"kind": str, "step": int, "epoch": int | float}
+_TIMINGS = {"step": int}
 
 
 class Records:
@@ -46,28 +50,35 @@ class Records:
             return
 
         def stands(line: Mapping[str, Any]) -> bool:
-            done = evaluated or line["kind"] == "train"
-            return line["step"] < step or (line["step"] == step > 0 and done)
+            of_step = line["kind"] in ("train", "nonfinite")
+            return line["step"] < step or (line["step"] == step > 0 and (evaluated or of_step))
 
         with writing(workdir):
             (workdir / "tensorboard").mkdir(parents=True, exist_ok=True)
-        self._metrics = _Growing(_cut(workdir / "metrics.jsonl", stands))
-        self._timings = _Growing(_cut(workdir / "timings.jsonl", lambda line: True))
-        events = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        self._metrics = _Growing(_cut(workdir / "metrics.jsonl", _METRICS, stands))
+        self._timings = _Growing(_cut(workdir / "timings.jsonl", _TIMINGS, lambda line: True))
+        # TensorBoard reads its files by name: this is the last, though the clock was set back.
+        earlier = (p.name.split(".")[3] for p in workdir.glob("tensorboard/events.out.tfevents.*"))
+        now = max([int(time.time()), *(int(stamp) + 1 for stamp in earlier if stamp.isdecimal())])
+        events = f"events.out.tfevents.{now}.{socket.gethostname()}.{os.getpid()}"
         self._events = _Growing(workdir / "tensorboard" / events)
         self._events.append(_framed(Event(wall_time=time.time(), file_version="brain.Event:2")))
         # TensorBoard forgets what earlier files hold from this step on.
         start = SessionLog(status=SessionLog.START)
         self._events.append(_framed(Event(step=step + 1, session_log=start)))
 
-    def metrics(self, kind: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
+    def metrics(
+        self, kind: str, step: int, epoch: float, values: Mapping[str, float | Sequence[int]]
+    ) -> None:
         """Adds a line of what is the same in every run of this configuration.
 
         Args:
-          kind: ``'train'``, ``'epoch'`` or ``'eval'``; the first part of TensorBoard's tags.
+          kind: ``'train'``, ``'nonfinite'`` (an update that was left out), ``'epoch'`` or
+            ``'eval'``; the first part of TensorBoard's tags.
           step: the steps done.
           epoch: the same in epochs.
-          values: by name; Python numbers, not arrays that still have to be computed.
+          values: by name; Python numbers, not arrays that still have to be computed, or lists of
+            whole numbers, which TensorBoard does not show.
         """
         if self._enabled:
             self._metrics.append(_line({**values, "kind": kind, "step": step, "epoch": epoch}))
@@ -75,6 +86,7 @@ class Records:
                 value=[
                     Summary.Value(tag=f"{kind}/{name}", simple_value=float(value))
                     for name, value in values.items()
+                    if not isinstance(value, Sequence)
                 ]
             )
             self._events.append(_framed(Event(step=step, wall_time=time.time(), summary=scalars)))
@@ -99,13 +111,22 @@ class Records:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl`` or ``timings.jsonl``, but for a last one half written.
+    """The lines of a ``metrics.jsonl``, without a last one that is half written.
 
     Raises:
       UserError: there is no such file, or a line of it is damaged.
     """
+    return _read(path, _METRICS)
+
+
+def read_timings(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``timings.jsonl``, likewise; none where there is no such file."""
+    return _read(path, _TIMINGS) if path.exists() else []
+
+
+def _read(path: Path, fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
-        return [line for _, line in _whole_lines(path)]
+        return [line for _, line in _whole_lines(path, fields)]
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
 
@@ -124,15 +145,16 @@ def _line(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, sort_keys=True, default=float).encode() + b"\n"
 
 
-def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+def _whole_lines(path: Path, fields: Mapping[str, Any]) -> list[tuple[bytes, dict[str, Any]]]:
     """Each line's bytes and meaning; what follows the last newline was being written."""
     *whole, _ = path.read_bytes().split(b"\n")
     lines = []
     for number, line in enumerate(whole, start=1):
         try:
             meaning = json.loads(line)
-            meaning["step"]
-        except (ValueError, TypeError, KeyError):
+            if not all(isinstance(meaning[name], type_) for name, type_ in fields.items()):
+                raise ValueError
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise UserError(
                 f"{path}, line {number} is damaged; remove that line, or rename the file."
             ) from None
@@ -140,11 +162,14 @@ def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     return lines
 
 
-def _cut(path: Path, stands: Callable[[Mapping[str, Any]], bool]) -> Path:
+def _cut(
+    path: Path, fields: Mapping[str, Any], stands: Callable[[Mapping[str, Any]], bool]
+) -> Path:
     """Leaves of a file, if it is there, the whole lines that stand; gives its path."""
     with writing(path):
         if path.exists():
-            kept = b"".join(line for line, meaning in _whole_lines(path) if stands(meaning))
+            whole = _whole_lines(path, fields)
+            kept = b"".join(line for line, meaning in whole if stands(meaning))
             if len(kept) < path.stat().st_size:
                 write_atomically(path, kept)
     return path

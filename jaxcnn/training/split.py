@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,18 +11,26 @@ from jax.tree_util import DictKey, KeyPath
 from jaxcnn.errors import UserError
 from jaxcnn.training.layer_patterns import check_chooses, chosen
 
+# By their names in the networks.
+FULLY_CONNECTED = "fc.*|logits"
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
     """The arrays of which a device holds a part: those of some layers, along their outputs.
 
     Attributes:
-      layers: a regular expression as in ``jaxcnn.training.layer_patterns``.
+      layers: a regular expression as in ``jaxcnn.training.layer_patterns``; None for the fully
+        connected layers, but those whose outputs cannot be divided.
       parts: how many parts there are; 1 splits nothing.
     """
 
-    layers: str
+    layers: str | None = None
     parts: int = 1
+
+    @property
+    def _pattern(self) -> str:
+        return FULLY_CONNECTED if self.layers is None else self.layers
 
     def applies(self, path: KeyPath, shape: tuple[int, ...]) -> bool:
         """Whether an array of a training state is split, along its last axis.
@@ -33,10 +42,12 @@ class Split:
           path: where in the state it is.
           shape: its shape.
         """
-        if self.parts == 1 or not shape or shape[-1] % self.parts:
-            return False
         layer = _layer(path)
-        return bool(layer) and chosen(self.layers, layer)
+        return bool(layer and shape) and self.chooses(layer, shape[-1])
+
+    def chooses(self, layer: Sequence[str], outputs: int) -> bool:
+        """Whether a layer, by its path of names, is split with so many outputs."""
+        return self.parts > 1 and outputs % self.parts == 0 and chosen(self._pattern, layer)
 
     def names(self, params: Any) -> list[str]:
         """The layers that are split, of a network's parameters or their shapes."""
@@ -53,6 +64,14 @@ class Split:
         """
         if self.parts == 1:
             return
+        if self.layers is None:
+            if not self.names(params):
+                raise UserError(
+                    f"parallel.model={self.parts} devices can split none of the fully connected "
+                    f"layers ({FULLY_CONNECTED}) of this network, for there is none whose outputs "
+                    "they divide; give another number, or other layers by parallel.split."
+                )
+            return
         check_chooses("parallel.split", self.layers, params)
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             layer = _layer(path)
@@ -64,7 +83,7 @@ class Split:
                 )
 
 
-WHOLE = Split("")  # every device holds everything
+WHOLE = Split()  # every device holds everything
 
 
 def _layer(path: KeyPath) -> list[str]:

@@ -18,6 +18,7 @@ from flax import struct
 from jaxcnn.losses import cross_entropy
 from jaxcnn.randomness import Purpose, device_key
 from jaxcnn.training.layer_patterns import chosen_leaves, running_statistics
+from jaxcnn.training.left_out import LeftOut, all_finite, chosen_by
 from jaxcnn.training.metrics import ClassSums, Sums, measure, measure_classes
 from jaxcnn.training.schedules import Monitor
 
@@ -36,13 +37,14 @@ class TrainState:
     """All that training carries from step to step, and all that a checkpoint holds.
 
     Attributes:
-      step: int32, updates made.
+      step: int32, steps done: updates made, and left out.
       params: the network's parameters, float32 (float64 for a float64 network).
       batch_stats: BatchNorm's running means and variances; empty without BatchNorm.
       opt_state: optax's state.
       ema: the average of the parameters, a moving one or Polyak's; None where not asked for.
       window: training metrics since the last record.
       epoch: training metrics since the start of the epoch.
+      left_out: the updates that were not finite; the metrics know nothing of them.
       evaluated: int32, epochs whose evaluation is part of this state.
       plateau: what the reductions of the learning rate remember.
       stopping: what early stopping and the best checkpoint remember.
@@ -55,6 +57,7 @@ class TrainState:
     ema: Any
     window: Sums
     epoch: Sums
+    left_out: LeftOut
     evaluated: jax.Array
     plateau: Monitor
     stopping: Monitor
@@ -93,6 +96,7 @@ def create_state(
         ema=jax.tree.map(jnp.copy, params) if averaged else None,
         window=Sums.zeros(),
         epoch=Sums.zeros(),
+        left_out=LeftOut.none(),
         evaluated=jnp.zeros((), jnp.int32),
         plateau=jax.tree.map(jnp.asarray, Monitor.fresh()),
         stopping=jax.tree.map(jnp.asarray, Monitor.fresh()),
@@ -126,6 +130,9 @@ def make_train_step(
     added that of each auxiliary classifier of the network, whose logits are in its collection
     ``aux_logits``; the metrics in the state are those of the network's own logits.
 
+    Where the loss, a gradient or a running statistic is infinite or NaN, the update is left out on
+    every device: nothing of the state changes but the step and what is ``left_out``.
+
     Args:
       model: the network, with the same ``axis_name``.
       optimizer: a chain of ``jaxcnn.training.optimizers``.
@@ -144,7 +151,7 @@ def make_train_step(
 
     Returns:
       A function of (state, batch) that gives the next state and the step's ``loss`` (nats, all of
-      it) and ``learning_rate``.
+      it), ``learning_rate`` and ``finite`` (whether the update was made).
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -178,16 +185,20 @@ def make_train_step(
             loss_function, has_aux=True
         )(state.params)
         total, gradients = _total((total, gradients), axis_name)
+        # All of them are of the global batch by now, so that all devices decide alike.
+        finite = all_finite((total, gradients, batch_stats))
 
         rate = learning_rate(state.step) * plateau_factor ** state.plateau.reductions.astype(
             jnp.float32
         )
         updates, opt_state = optimizer.update(
-            gradients, state.opt_state, state.params, learning_rate=rate
+            gradients, state.opt_state, state.params, learning_rate=rate, finite=finite
         )
         params = kept(state.params, optax.apply_updates(state.params, updates))
+        params = chosen_by(finite, params, state.params)
 
-        sums = _total(measure(logits, labels, weights, losses), axis_name)
+        measured = _total(measure(logits, labels, weights, losses), axis_name)
+        sums = chosen_by(finite, measured, Sums.zeros())
 
         epoch_starts = state.step % steps_per_epoch == 0
         window_starts = epoch_starts | (state.step % log_every == 0)
@@ -201,17 +212,21 @@ def make_train_step(
         if average is not None:
             weight = average(state.step)
             averaged = kept(state.ema, optax.incremental_update(params, state.ema, weight))
+            averaged = chosen_by(finite, averaged, state.ema)
         state = dataclasses.replace(
             state,
             step=state.step + 1,
             params=params,
-            batch_stats=batch_stats,
+            batch_stats=chosen_by(finite, batch_stats, state.batch_stats),
             opt_state=opt_state,
             ema=averaged,
             window=add(state.window, window_starts),
             epoch=add(state.epoch, epoch_starts),
+            left_out=state.left_out.after(
+                finite, examples=measured.count, epoch_starts=epoch_starts
+            ),
         )
-        return state, {"loss": total, "learning_rate": rate}
+        return state, {"loss": total, "learning_rate": rate, "finite": finite}
 
     return train_step
 

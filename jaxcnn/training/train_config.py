@@ -25,8 +25,9 @@ class TrainConfig:
         and variances are computed anew after the last step, in place of the moving averages (He et
         al. 2015, of the released models); 0 keeps those.
       log_every: steps between two lines of training metrics.
-      divergence: a training loss above this is reported with the norms of the parameters; one that
-        is not a number ends the run.
+      divergence: a training loss above this is reported with the norms of the parameters.
+      max_nonfinite: updates in a row that may be left out because the loss or a gradient is
+        infinite or not a number; so many end the run.
       hang_limit: seconds that a step, a batch, an evaluation batch or a checkpoint may take; one
         that takes longer ends the run, with the stacks of all its threads, to be started again.
         None for no limit. Start-up and compilation have none.
@@ -41,11 +42,12 @@ class TrainConfig:
     exact_statistics: int = 0
     log_every: int = 50
     divergence: float = 1000.0
+    max_nonfinite: int = 10
     hang_limit: int | None = 600
 
     def check(self) -> None:
         """Raises a UserError for values that cannot work."""
-        for name in ("epochs", "batch_size", "log_every"):
+        for name in ("epochs", "batch_size", "log_every", "max_nonfinite"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name}={getattr(self, name)} must be 1 or more.")
         if self.steps is not None and self.steps < 1:

@@ -1,4 +1,8 @@
-"""Transformations of gradients, in optax's form, that optax has not."""
+"""Transformations of gradients, in optax's form, that optax has not.
+
+Those that remember something of the gradients take ``finite``: where it is False they keep what
+they had, to the bit, and what they give is of no use.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcnn.training.layer_patterns import chosen
+from jaxcnn.training.left_out import chosen_by
 
 
 def scale_by_given_rate(multiples: Mapping[str, float]) -> optax.GradientTransformationExtraArgs:
@@ -31,18 +36,47 @@ def scale_by_given_rate(multiples: Mapping[str, float]) -> optax.GradientTransfo
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
-def scale_by_adam_hat(b1: float, b2: float, epsilon: float) -> optax.GradientTransformation:
-    """Adam whose epsilon is added to the uncorrected root, in optax's state.
+def add_velocity(momentum: float) -> optax.GradientTransformationExtraArgs:
+    """``v = momentum v + g``, in the state of `optax.trace`."""
 
-    ``m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + e)`` with ``e = epsilon / sqrt(1 - b2^t)`` is
-    ``m sqrt(1 - b2^t) / (1 - b1^t) / (sqrt(v) + epsilon)``.
+    def update(
+        updates: Any, state: Any, params: Any = None, *, finite: jax.Array | bool = True, **_: Any
+    ) -> Any:
+        del params
+        velocity = jax.tree.map(lambda g, v: g + momentum * v, updates, state.trace)
+        velocity = chosen_by(finite, velocity, state.trace)
+        return velocity, optax.TraceState(velocity)
+
+    return optax.GradientTransformationExtraArgs(optax.trace(momentum).init, update)
+
+
+def scale_by_adam(
+    b1: float, b2: float, epsilon: float, *, hat: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    """``m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon)``, in the state of `optax.scale_by_adam`.
+
+    With ``hat`` the epsilon is added to the uncorrected root: ``sqrt(v) + epsilon`` over
+    ``sqrt(1 - b2^t)``.
     """
 
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
-        correction = jnp.sqrt(1 - b2 ** jnp.asarray(state.count + 1, jnp.result_type(float)))
-        return optax.scale_by_adam(b1, b2, epsilon / correction).update(updates, state, params)
+    def update(
+        updates: Any, state: Any, params: Any = None, *, finite: jax.Array | bool = True, **_: Any
+    ) -> Any:
+        del params
+        count = state.count + 1
+        mu = jax.tree.map(lambda g, m: b1 * m + (1 - b1) * g, updates, state.mu)
+        nu = jax.tree.map(lambda g, v: b2 * v + (1 - b2) * jnp.square(g), updates, state.nu)
+        state = chosen_by(finite, optax.ScaleByAdamState(count, mu, nu), state)
+        of_mu, of_nu = (1 - b ** jnp.asarray(count, jnp.result_type(float)) for b in (b1, b2))
+        constant = epsilon / jnp.sqrt(of_nu) if hat else epsilon
 
-    return optax.GradientTransformation(optax.scale_by_adam(b1, b2).init, update)
+        def scaled(m: jax.Array, v: jax.Array) -> jax.Array:
+            root = jnp.sqrt(v / of_nu.astype(v.dtype)) + jnp.asarray(constant, v.dtype)
+            return m / of_mu.astype(m.dtype) / root
+
+        return jax.tree.map(scaled, state.mu, state.nu), state
+
+    return optax.GradientTransformationExtraArgs(optax.scale_by_adam(b1, b2).init, update)
 
 
 def limit_filters(rms: float) -> optax.GradientTransformation:
