@@ -338,7 +338,8 @@ def test_reports_of_which_all_is_well(reports, tmp_path):
     first, *processes, data, place, total = facts(reports, tmp_path)
     assert first.startswith("vgg_imagenet d: 3 processes on 3 hosts; jaxcnn 0.1.0, jax 0.10.2")
     assert processes[1] == (
-        "process 1 (host b); 4 devices (H100); 12 cores; 2.0 GB free, 100 MB/s written; clock +0.0 s"
+        "process 1 (host b); 4 devices (H100); 12 cores; 2.0 GB free, 100 MB/s written; "
+        "clock +0.0 s"
     )
     assert data == "Data: x, 2 classes; images: train 10, validation 5"
     assert place == f"Work directory: {tmp_path}; a checkpoint takes 3.0 MB"
