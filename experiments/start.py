@@ -201,7 +201,10 @@ def restored(
     )
     if show:
         print(f"Continuing from step {step}.", flush=True)
-    return layout.from_mesh(source.restore(step, like))
+    on_mesh = source.restore(step, like)
+    if source is best:  # it is the newest now
+        newest.save(step, on_mesh, best.meta(step))
+    return layout.from_mesh(on_mesh)
 
 
 def _was_saved(workdir: Path) -> bool:

@@ -109,7 +109,10 @@ def _in_a_child(task, jobs, outcomes, harm):
         if status == 0:
             return None, ""
         errors.seek(0)
-        return number or 0, f"status {status}: {errors.read()[-3000:]}"
+        said = f"status {status}: {errors.read()[-3000:]}"
+        if number is None:
+            raise RuntimeError(f"the process ended before any input, {said}")
+        return number, said
 
 
 def _child(folder, module, jobs, seed, limits):

@@ -199,7 +199,7 @@ class Checkpoints:
 
     def _after(self, step: int) -> list[int]:
         self.wait()
-        return [later for later in self._steps if later > step]
+        return [later for later in reversed(self._steps) if later > step]
 
     def _let_go(self, steps: Sequence[int], leave: Callable[[Path], None]) -> None:
         """Takes checkpoints out of the folder."""

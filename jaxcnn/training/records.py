@@ -57,7 +57,10 @@ class Records:
             (workdir / "tensorboard").mkdir(parents=True, exist_ok=True)
         self._metrics = _Growing(_cut(workdir / "metrics.jsonl", _METRICS, stands))
         self._timings = _Growing(_cut(workdir / "timings.jsonl", _TIMINGS, lambda line: True))
-        events = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        # TensorBoard reads its files by name: this is the last, though the clock was set back.
+        earlier = (p.name.split(".")[3] for p in workdir.glob("tensorboard/events.out.tfevents.*"))
+        now = max([int(time.time()), *(int(stamp) + 1 for stamp in earlier if stamp.isdecimal())])
+        events = f"events.out.tfevents.{now}.{socket.gethostname()}.{os.getpid()}"
         self._events = _Growing(workdir / "tensorboard" / events)
         self._events.append(_framed(Event(wall_time=time.time(), file_version="brain.Event:2")))
         # TensorBoard forgets what earlier files hold from this step on.
