@@ -31,7 +31,7 @@ from jaxcnn.training.goodput import EarlierStarts, goodput
 from jaxcnn.training.interruption import StopRequest
 from jaxcnn.training.loop import Trainer
 from jaxcnn.training.metrics import ClassSums
-from jaxcnn.training.nonfinite import NonFiniteUpdates
+from jaxcnn.training.nonfinite import NonFiniteUpdates, state_is_finite
 from jaxcnn.training.optimizers import averaging, l2_penalty, make_optimizer
 from jaxcnn.training.records import Records, read_timings
 from jaxcnn.training.schedules import make_schedule
@@ -76,6 +76,7 @@ def train(
         train_step = _train_step(
             config, model, augment, layout, steps_per_epoch, state, layout.place(first_batch)
         )
+        is_finite = layout.compile(state_is_finite).lower(state).compile()
         evaluate_on = _evaluator(
             config, model, preprocessing, layout, stop, timeline, state, data.eval_batches.empty()
         )
@@ -117,6 +118,7 @@ def train(
                 ),
                 nonfinite=NonFiniteUpdates(
                     layout=layout,
+                    is_finite=is_finite,
                     examples=data.train_batches.indices,
                     limit=config.train.max_nonfinite,
                     steps_per_epoch=steps_per_epoch,

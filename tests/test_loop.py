@@ -22,7 +22,7 @@ from jaxcnn.training.goodput import EarlierStarts
 from jaxcnn.training.interruption import Interrupted
 from jaxcnn.training.layouts import JitLayout
 from jaxcnn.training.loop import Trainer
-from jaxcnn.training.nonfinite import NonFiniteUpdates
+from jaxcnn.training.nonfinite import NonFiniteUpdates, state_is_finite
 from jaxcnn.training.optimizers import OptimizerConfig, averaging, l2_penalty, make_optimizer
 from jaxcnn.training.records import Records, read_metrics
 from jaxcnn.training.schedules import ScheduleConfig
@@ -110,6 +110,7 @@ def compiled():
         LAYOUT.compile(make_eval_step(model, normalise)),
         LAYOUT.compile(make_statistics_step(model, augment, seed=0)),
         LAYOUT.compile(lambda state: l2_penalty(OPTIMIZER, state.variables()["params"])),
+        LAYOUT.compile(state_is_finite),
     )
 
 
@@ -146,7 +147,7 @@ def run(
       around: a function of the compiled training step that gives another.
       notes: a stream for what the run says.
     """
-    initial, train_step, eval_step, statistics_step, penalty = compiled()
+    initial, train_step, eval_step, statistics_step, penalty, is_finite = compiled()
     stop = StopAt(stop_at)
     newest, best = (Checkpoints(workdir / name, keep=keep) for name, keep in NAMES)
     state = restored(LAYOUT.distribute(initial), newest)
@@ -187,6 +188,7 @@ def run(
                 penalty=penalty,
                 nonfinite=NonFiniteUpdates(
                     layout=LAYOUT,
+                    is_finite=is_finite,
                     examples=examples,
                     limit=config.max_nonfinite,
                     steps_per_epoch=STEPS_PER_EPOCH,

@@ -6,7 +6,7 @@ import chex
 import jax
 import numpy as np
 import pytest
-from command_run import finish, start, start_several
+from command_run import finish
 from test_loop import (
     BATCH,
     CONSTANT,
@@ -18,6 +18,7 @@ from test_loop import (
     run,
 )
 
+from experiments.small_run import start, start_several
 from jaxcnn.errors import UserError
 from jaxcnn.progress import Progress
 from jaxcnn.training.checkpoints import Checkpoints
@@ -201,6 +202,7 @@ def test_the_host_looks_two_steps_behind(tmp_path):
     with Records(tmp_path, step=0) as lines:
         nonfinite = NonFiniteUpdates(
             layout=layout,
+            is_finite=None,
             examples=examples,
             limit=1,
             steps_per_epoch=4,

@@ -248,6 +248,7 @@ class Trainer:
         """Begins to write a checkpoint, of a state that is known to be finite."""
         self.nonfinite.check(step, state)
         with self._saving(step):
+            self.records.sync()  # a checkpoint that outlives a loss of power has its records too
             to.save(step, self.layout.to_mesh(state), meta, replace=replace)
 
     def _saving(self, step: int) -> AbstractContextManager[None]:

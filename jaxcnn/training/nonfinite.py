@@ -31,6 +31,7 @@ class NonFiniteUpdates:
 
     Args:
       layout: the devices.
+      is_finite: ``state_is_finite``, compiled.
       examples: from the number of a step, from 0, to the indices of its global batch.
       limit: so many updates in a row that are left out end the run.
       steps_per_epoch: steps in an epoch, for the records.
@@ -43,6 +44,7 @@ class NonFiniteUpdates:
         self,
         *,
         layout: Layout,
+        is_finite: Callable[[TrainState], jax.Array],
         examples: Callable[[int], Sequence[int]],
         limit: int,
         steps_per_epoch: int,
@@ -50,12 +52,12 @@ class NonFiniteUpdates:
         records: Records,
         progress: Progress,
     ) -> None:
-        self._layout, self._examples, self._limit = layout, examples, limit
+        self._layout, self._is_finite = layout, is_finite
+        self._examples, self._limit = examples, limit
         self._steps_per_epoch = steps_per_epoch
         self._updates, self._in_a_row = int(before.updates), int(before.in_a_row)
         self._records, self._progress = records, progress
         self._unseen: collections.deque[tuple[int, Mapping[str, jax.Array]]] = collections.deque()
-        self._is_finite = layout.compile(_is_finite)
 
     def after(self, step: int, state: TrainState, metrics: Mapping[str, jax.Array]) -> None:
         """Takes note of a step, and looks at an older one.
@@ -147,7 +149,7 @@ def norms(params: Any) -> str:
     )
 
 
-def _is_finite(state: TrainState) -> jax.Array:
+def state_is_finite(state: TrainState) -> jax.Array:
     """Whether all that training goes on from is finite; the best metric is infinite at first."""
     return all_finite((state.params, state.batch_stats, state.opt_state, state.ema))
 

@@ -96,6 +96,11 @@ class Records:
         if self._enabled:
             self._timings.append(_line({**values, "step": step, "time": time.time()}))
 
+    def sync(self) -> None:
+        """Returns when the metrics are on the disk itself."""
+        if self._enabled:
+            self._metrics.sync()
+
     def close(self) -> None:
         """Makes the files last, and closes them."""
         if self._enabled:
@@ -199,6 +204,10 @@ class _Growing:
             while piece:  # a disk that fills up takes a part, and refuses at the next call
                 piece = piece[self._file.write(piece) :]
 
-    def close(self) -> None:
-        with writing(self._path), self._file:
+    def sync(self) -> None:
+        with writing(self._path):
             os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        with self._file:
+            self.sync()
