@@ -82,6 +82,16 @@ class Experiment:
             self.parallel,
         ):
             group.check()
+        for name, place in (
+            ("workdir", self.workdir),
+            ("data.data_dir", self.data.data_dir),
+            ("data.source", self.data.source),
+        ):
+            if place is not None and "://" in place:
+                raise UserError(
+                    f"{name}={place} is an address, and only folders are read and written here; "
+                    "mount it as one, and give that."
+                )
         self.augment.check_crop(self.data.image_size, self.data.padding)
         if self.train.steps is None:
             self.check_length(steps_per_epoch=1)  # the same of any number

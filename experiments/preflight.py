@@ -9,6 +9,7 @@ well and 2 when it is not. Nothing is left in the work directory.
 """
 
 import json
+import os
 import socket
 import sys
 import time
@@ -122,6 +123,7 @@ def _look(config: Experiment, recipe: str, preset: str, examiner: Examiner) -> R
         "clock": clock,
         "devices": devices,
         "gpus": gpus_there(),
+        "cores": len(os.sched_getaffinity(0)),
         "splits": splits,
         "disk": disk,
         "checkpoint": None if parts is None else parts.state_bytes,

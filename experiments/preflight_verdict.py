@@ -28,6 +28,7 @@ def facts(reports: Sequence[Report], workdir: Path) -> list[str]:
         seen = [_names(reports, [number])]
         if (devices := report["devices"]) is not None:
             seen.append(_device_words(devices))
+        seen.append(_counted(report["cores"], "core"))
         if (disk := report["disk"]) is not None:
             seen.append(
                 f"{disk['free'] / 1e9:,.1f} GB free, {disk['speed'] / 1e6:,.0f} MB/s written"

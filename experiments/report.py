@@ -158,7 +158,8 @@ def _text(result: Mapping[str, Any], workdir: Path) -> str:
         )
     if test is not None:
         lines.append(f"Test: {_accuracy(test)}, of the last state.")
-    lines.append(goodput_text(result["goodput"]))
+    if "goodput" in result:  # an earlier version's has none
+        lines.append(goodput_text(result["goodput"]))
     if skipped := result["skipped"] + (test or {}).get("skipped", 0):
         lines.append(f"Skipped: {skipped} images that could not be read.")
     shown = result if test is None else test

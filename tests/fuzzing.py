@@ -23,6 +23,7 @@ import time
 import traceback
 from pathlib import Path
 
+HERE = Path(__file__).resolve().parent
 SECONDS = 5.0  # that an input may take of the processor
 PATIENCE = 120.0  # seconds on the clock, which other programs may take
 MEBIBYTES = 1024  # of memory, more than before
@@ -80,7 +81,8 @@ def _in_a_child(task, jobs, outcomes, harm):
             "JAXCNN_CACHE": os.path.join(folder, "cache"),
             "TMPDIR": folder,
             "MALLOC_ARENA_MAX": "2",
-            "PYTHONPATH": os.pathsep.join([os.getcwd(), os.path.dirname(__file__)]),
+            "PYTHONPATH": os.pathsep.join(map(str, [HERE.parent, HERE])),
+            "JAX_PLATFORMS": "cpu",
         }
         child = subprocess.Popen(
             [sys.executable, __file__, "--child", json.dumps([folder, *task])],
@@ -109,7 +111,10 @@ def _in_a_child(task, jobs, outcomes, harm):
         if status == 0:
             return None, ""
         errors.seek(0)
-        return number or 0, f"status {status}: {errors.read()[-3000:]}"
+        said = f"status {status}: {errors.read()[-3000:]}"
+        if number is None:
+            raise RuntimeError(f"the process ended before any input, {said}")
+        return number, said
 
 
 def _child(folder, module, jobs, seed, limits):

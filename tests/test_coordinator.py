@@ -5,10 +5,11 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
-from experiments.small_run import free_port
+from experiments.small_run import free_port, start
 from jaxcnn.errors import UserError
 from jaxcnn.training.coordinator import check_listening, listening_address
 
@@ -79,6 +80,29 @@ def test_process_0_listens_where_it_was_told_to_and_nobody_anywhere_else():
     for host, _ in first + second:
         assert host not in ("0.0.0.0", "::")
     assert port not in [number for _, number in second]
+
+
+def test_it_can_be_stopped_while_it_waits_for_the_others(tmp_path):
+    port = free_port()
+    process = start(
+        tmp_path / "run",
+        f"--config.parallel.coordinator=127.0.0.1:{port}",
+        "--config.parallel.processes=2",
+        "--config.parallel.process=0",
+    )
+    while process.poll() is None and not listens(port):
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert errors.startswith("Stopped before there was anything to save")
+    assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_name_is_said_with_its_number():

@@ -18,7 +18,7 @@ from experiments.finetune import RECIPE
 from jaxcnn import models
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained import save_weights
-from jaxcnn.training.checkpoints import read_variables
+from jaxcnn.training.checkpoint_reading import read_variables
 
 MODEL = models.create_model("vgg11_bn", num_classes=3, width=4, hidden=(8,), pooled_size=1)
 NORMALISATION = Preprocessing(mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))

@@ -11,7 +11,7 @@ import pytest
 from experiments import cnn_mnist, lenet_mnist
 from experiments import run as experiment
 from jaxcnn.preprocessing import Preprocessing
-from jaxcnn.training.checkpoints import read_variables
+from jaxcnn.training.checkpoint_reading import read_variables
 from jaxcnn.training.interruption import StopRequest
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")

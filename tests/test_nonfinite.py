@@ -134,7 +134,7 @@ def test_a_run_of_nothing_else_ends_with_one_sentence(tmp_path):
     notes = io.StringIO()
     with pytest.raises(UserError, match=r"at step 11 .* 5 updates in a row") as error:
         run(tmp_path, **endless, notes=notes)
-    for word in ("learning_rate than 0.1,", "model.initialization", "dtype", "checkpoints"):
+    for word in ("learning_rate than 0.1,", "model.initialization", "dtype", "every checkpoint"):
         assert word in str(error.value)
     assert "step 11: norms of the parameters: bn/bias " in notes.getvalue()
     assert [line["in_a_row"] for line in records(tmp_path, "nonfinite")] == [1, 2, 3, 4, 5]

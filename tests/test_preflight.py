@@ -89,7 +89,7 @@ def test_two_processes_of_slurm_of_which_all_is_well(tmp_path):
     assert "vgg_imagenet digits: 2 processes on 1 host; jaxcnn" in output
     for process in range(2):
         assert re.search(
-            rf"process {process} \(host {host}\); 1 device \(cpu\); [\d.,]+ GB free, "
+            rf"process {process} \(host {host}\); 1 device \(cpu\); \d+ cores?; [\d.,]+ GB free, "
             r"[\d,]+ MB/s written; clock [+-]0.\d s\n",
             output,
         )
@@ -315,6 +315,7 @@ REPORT = {
     "clock": 1000.0,
     "devices": {"platform": "gpu", "kind": "H100", "count": 4},
     "gpus": 4,
+    "cores": 12,
     "splits": {
         "train": {"name": "x", "split": "train", "images": 10, "classes": 2, "bytes": "ab"},
         "eval": {"name": "x", "split": "validation", "images": 5, "classes": 2, "bytes": "cd"},
@@ -337,7 +338,8 @@ def test_reports_of_which_all_is_well(reports, tmp_path):
     first, *processes, data, place, total = facts(reports, tmp_path)
     assert first.startswith("vgg_imagenet d: 3 processes on 3 hosts; jaxcnn 0.1.0, jax 0.10.2")
     assert processes[1] == (
-        "process 1 (host b); 4 devices (H100); 2.0 GB free, 100 MB/s written; clock +0.0 s"
+        "process 1 (host b); 4 devices (H100); 12 cores; 2.0 GB free, 100 MB/s written; "
+        "clock +0.0 s"
     )
     assert data == "Data: x, 2 classes; images: train 10, validation 5"
     assert place == f"Work directory: {tmp_path}; a checkpoint takes 3.0 MB"

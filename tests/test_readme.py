@@ -1,4 +1,7 @@
-"""The README: every code block runs, and every figure stands in a committed file."""
+"""The README: every code block runs, and every figure stands in a committed file.
+
+Of the page on many machines every command is understood, and the manifest is one.
+"""
 
 import json
 import os
@@ -10,15 +13,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from experiments import benchmark, report, study
+from experiments import benchmark, commandline, report, study
 from experiments import digits as digits_table
 from jaxcnn import list_models
 from jaxcnn.models import create_model
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+MANY_MACHINES = (ROOT / "docs" / "many_machines.md").read_text()
+
+
+def code_blocks(text):
+    """The language and the content of each."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = code_blocks(README)
 COMMANDS = [
     command.strip()
     for language, block in BLOCKS
@@ -38,6 +50,46 @@ WITHOUT_DATA = {
     "--weights=FILE": "imagenet2012 is not in",
 }
 FIRST = "python -m experiments.vgg_imagenet --config=digits"
+
+
+# What a shell or a launcher puts in the place of a variable.
+VARIABLE = re.compile(r"\$\{?(\w+)\}?|\$\((\w+)\)")
+
+
+def value(variable):
+    return "2" if variable.endswith("_SIZE") else "1"
+
+
+def commands_of_a_script(script):
+    """The words after `python -m experiments.` of every command in it."""
+    script = script.replace("\\\n", " ")
+    own = dict(re.findall(r'^(\w+)="(.*)"$', script, re.MULTILINE))
+    script = VARIABLE.sub(lambda found: own.get(found[1]) or value(found[1]), script)
+    return [
+        found.split()
+        for found in re.findall(r"python -m experiments\.([^\n']*?)(?: \|\||['\n])", script)
+    ]
+
+
+def containers_of(manifest):
+    (job,) = manifest["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    return [*pod["initContainers"], *pod["containers"]]
+
+
+def commands_of_a_manifest(text):
+    """The same of every container."""
+    for container in containers_of(yaml.safe_load(text)):
+        python, option, module, *words = container["command"]
+        assert (python, option) == ("python", "-m")
+        words = [VARIABLE.sub("1", word) for word in [*words, *container["args"]]]
+        yield [module.removeprefix("experiments."), *words]
+
+
+READERS = {"bash": commands_of_a_script, "yaml": commands_of_a_manifest}
+ON_MANY_MACHINES = [
+    words for language, block in code_blocks(MANY_MACHINES) for words in READERS[language](block)
+]
 
 
 def run(command, cwd):
@@ -121,6 +173,55 @@ def test_the_command_of_several_processes_is_understood(tmp_path):
     process = run(command.replace("processes=2", "processes=0"), tmp_path)
     assert process.returncode == 2
     assert "parallel.process" in process.stderr
+
+
+@pytest.mark.parametrize("words", ON_MANY_MACHINES, ids=" ".join)
+def test_a_command_on_many_machines_is_understood(words):
+    module, *options = words[1:] if words[0] == "preflight" else words
+    recipe = {recipe.name: recipe for recipe in digits_table.recipes()}[module]
+    config, preset = commandline.parse(
+        options, presets=recipe.presets, default=recipe.default, program="", description=""
+    )
+    config.check()
+    assert preset == "d"
+    assert config.workdir == "/shared/runs/d"
+    assert config.parallel.detect != (config.parallel.coordinator is not None) or len(options) == 2
+
+
+def test_every_launcher_has_its_command():
+    assert len(ON_MANY_MACHINES) == MANY_MACHINES.count("-m experiments.") + MANY_MACHINES.count(
+        "-m, experiments."
+    )
+    for launcher in ("srun", "mpirun", "JobSet", "gcloud"):
+        assert launcher in MANY_MACHINES
+
+
+@pytest.mark.parametrize("block", [b for kind, b in code_blocks(MANY_MACHINES) if kind == "bash"])
+def test_a_script_is_one(block):
+    for shell in ("bash", "sh"):
+        subprocess.run([shell, "-n"], input=block, text=True, check=True)
+
+
+def test_the_manifest_fits_together():
+    (text,) = (b for kind, b in code_blocks(MANY_MACHINES) if kind == "yaml")
+    manifest = yaml.safe_load(text)
+    (job,) = manifest["spec"]["replicatedJobs"]
+    name, spec = manifest["metadata"]["name"], job["template"]["spec"]
+    pod = spec["template"]["spec"]
+    # JobSet calls pod 0 of job 0 so.
+    coordinator = f"{name}-{job['name']}-0-0.{name}"
+    assert spec["completions"] == spec["parallelism"]
+    (rule,) = spec["podFailurePolicy"]["rules"]
+    assert rule["onExitCodes"]["values"] == [1, 2]
+    assert (spec["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    for container in containers_of(manifest):
+        assert f"--config.parallel.coordinator={coordinator}:1234" in container["args"]
+        assert f"--config.parallel.processes={spec['completions']}" in container["args"]
+        assert "--config.parallel.process=$(JOB_COMPLETION_INDEX)" in container["args"]
+        (mount,) = container["volumeMounts"]
+        assert mount["name"] in volumes
+        assert any(f"={mount['mountPath']}/" in argument for argument in container["args"])
 
 
 @pytest.mark.parametrize("block", [b for kind, b in BLOCKS if kind == "python"])

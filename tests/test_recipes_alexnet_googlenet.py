@@ -18,7 +18,7 @@ from recipe_runs import (
     write_pictures,
 )
 
-from jaxcnn.training.checkpoints import read_variables
+from jaxcnn.training.checkpoint_reading import read_variables
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 

@@ -89,12 +89,13 @@ class Checkpoints:
         self._keep = keep
         self._steps: list[int] = from_first(self._open)
         self._grown = False  # by a checkpoint that may be still in the making
+        # Several processes meet under names, and a run's two folders are written at once.
+        meetings = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=folder.name)
         self._writer = ocp.AsyncCheckpointer(
-            ocp.CompositeCheckpointHandler(),
-            # Several processes meet under names, and a run's two folders are written at once.
-            multiprocessing_options=ocp.options.MultiprocessingOptions(
-                barrier_sync_key_prefix=folder.name
+            ocp.CompositeCheckpointHandler(
+                composite_options=ocp.CompositeOptions(multiprocessing_options=meetings)
             ),
+            multiprocessing_options=meetings,
             temporary_path_class=_Committing,
         )
 

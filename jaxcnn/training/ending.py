@@ -26,6 +26,7 @@ FOREVER = 2**31 - 1  # milliseconds; a process that never comes is found out by 
 
 _KEY = "jaxcnn/ending"
 _HEARD = 10  # seconds that the others have to hear of it
+joined = threading.Event()  # set while there are others, who can be told
 _ending = threading.Lock()  # of this process; whoever takes it keeps it
 _abort_handler: Any = None
 
@@ -45,7 +46,7 @@ def leave(status: int, text: str = "", *, told: str = "") -> NoReturn:
     """
     if not _ending.acquire(blocking=False):
         time.sleep(FOREVER)  # another thread ends the process
-    if jax.distributed.is_initialized():
+    if joined.is_set():
         _tell(status, told, await_others=False)
         time.sleep(1)  # for the others: the service that they hear it from may be kept here
     end(status, text)

@@ -93,9 +93,9 @@ class NonFiniteUpdates:
             self._show_norms(step, state)
             raise UserError(
                 f"after step {step} the parameters, their averages or the optimizer's memory are "
-                "not finite, so that nothing is saved; start again with --config.restart=True and "
-                "a lower optimizer.learning_rate or another model.initialization, or take one of "
-                "the checkpoints of before, which are finite."
+                "not finite, so that nothing is saved and the checkpoints before it, which are, "
+                "stay; start again with --config.restart=True and a lower "
+                "optimizer.learning_rate or another model.initialization."
             )
 
     def _look(self, state: TrainState) -> None:
@@ -130,8 +130,8 @@ class NonFiniteUpdates:
             f"at step {step} the loss or a gradient was not finite for {self._in_a_row} updates in "
             "a row (train.max_nonfinite), none of which was made; start again with "
             f"--config.restart=True and a lower optimizer.learning_rate than {rate:g}, another "
-            "model.initialization, or model.dtype=float32 if it is bfloat16; the checkpoints "
-            "there are hold finite parameters."
+            "model.initialization, or model.dtype=float32 if it is bfloat16; every "
+            "checkpoint of this run holds finite parameters."
         )
 
     def _show_norms(self, step: int, state: TrainState) -> None:

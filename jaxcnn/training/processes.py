@@ -62,6 +62,7 @@ def joined(
         yield lambda: ""
         return
     _connect(config)
+    ending.joined.set()
     process = jax.process_index()
     heartbeats = Heartbeats(
         service(),
@@ -84,6 +85,7 @@ def joined(
             wait_for_all()
         except BaseException as error:
             ending.end_by(error, process, lambda: _gone(process, heartbeats))
+    ending.joined.clear()
     jax.distributed.shutdown()
     # Which has ended them: one that wakes while the interpreter ends would crash the process.
     for listener in listeners:
