@@ -35,6 +35,7 @@ class Fault:
       limit: how long they may take to end, in seconds.
       phase: what the run was doing; '' to find out by what it left.
       ended: what the processes took to end, in seconds; 0 to be measured.
+      found: the exit statuses that the processes had; None of one that did not end.
       recorded: the last step in the run's records.
       lost: steps recorded that the next start made again; None where it never said so.
     """
@@ -45,6 +46,7 @@ class Fault:
     limit: float = 30
     phase: str = ""
     ended: float = 0
+    found: Sequence[int | None] = ()
     recorded: int = 0
     lost: int | None = None
 
@@ -136,6 +138,7 @@ class Series:
                 raise Failure(f"it ended with {statuses}: {last_lines(run)}")
             fault.ended = fault.ended or seconds - fault.seconds
             fault.phase, fault.recorded = fault.phase or phase, recorded(workdir)
+            fault.found = statuses
             self.faults.append(fault)
             self._check(workdir, fault, statuses, run)
             self._say(fault, began)
@@ -179,6 +182,9 @@ class Series:
             "made": len(self.faults),
             "runs_the_same": self.runs,
             "phases": dict(Counter(fault.phase for fault in self.faults).most_common()),
+            "statuses": dict(
+                Counter(str(is_) for f in self.faults for is_ in f.found).most_common()
+            ),
             "steps_made_again": {"total": sum(lost), "most": max(lost, default=0)},
             "longest_end_seconds": round(max((f.ended for f in self.faults), default=0.0), 2),
             "failures": self.failures,

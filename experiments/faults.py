@@ -144,7 +144,8 @@ def lines_of(summaries: Mapping[str, Mapping[str, Any]]) -> str:
         else:
             again, made = of["steps_made_again"], f"{of['made']} of {of['asked']}"
             phases = ", ".join(f"{count} in {phase}" for phase, count in of["phases"].items())
-            words = f"{phases}; ended within {of['longest_end_seconds']} s; "
+            statuses = ", ".join(f"{status} {n} times" for status, n in of["statuses"].items())
+            words = f"{phases}; status {statuses}; ended within {of['longest_end_seconds']} s; "
             words += f"steps made again: {again['total']}, {again['most']} at most"
             same = str(of["runs_the_same"])
         rows.append((f"`{name}`", made, same, str(len(of["failures"])), words))
