@@ -115,7 +115,7 @@ class Series:
         """One run from its first start to its end."""
         last: Fault | None = None
         while True:
-            sound, fault = newest(workdir), None
+            done, sound, fault = (workdir / "result.json").exists(), newest(workdir), None
             with self._start(workdir) as run:
                 if len(self.faults) < self.count:
                     seed = [self.bench.seed, *self.name.encode(), self._starts]
@@ -128,7 +128,8 @@ class Series:
             if last is not None and went_on is not None:
                 last.lost = max(0, last.recorded - went_on)
             phase = "ending" if finished else phase_of(run)
-            must_say = finished or phase not in ("start-up", "compilation")
+            # One that was killed after its result was written only prints it.
+            must_say = not done and (finished or phase not in ("start-up", "compilation"))
             if went_on != (sound or None) and (went_on is not None or must_say):
                 raise Failure(f"it went on from step {went_on}; the newest checkpoint was {sound}")
             if finished:

@@ -55,8 +55,8 @@ def open_data(config: Experiment, layout: Layout) -> Data:
     parts, batch = layout.batch_parts, config.train.batch_size
     if batch % parts:
         raise UserError(
-            f"train.batch_size={batch} cannot be divided over {parts} devices; give a multiple, "
-            f"such as {batch + -batch % parts}, or fewer devices by parallel.devices."
+            f"train.batch_size={batch} cannot be divided over {parts} devices; give a multiple "
+            f"of {parts}, such as {batch + -batch % parts}, or fewer devices by parallel.devices."
         )
     train, held_out, *test = (
         open_source(config.data.source, split, data_dir=config.data.data_dir)

@@ -33,6 +33,7 @@ from jaxcnn.training.loop import Trainer
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.nonfinite import NonFiniteUpdates, state_is_finite
 from jaxcnn.training.optimizers import averaging, l2_penalty, make_optimizer
+from jaxcnn.training.processes import wait_for_all
 from jaxcnn.training.records import Records, read_timings
 from jaxcnn.training.schedules import make_schedule
 from jaxcnn.training.steps import Augment, TrainState, make_eval_step, make_train_step
@@ -80,6 +81,8 @@ def train(
         evaluate_on = _evaluator(
             config, model, preprocessing, layout, stop, timeline, state, data.eval_batches.empty()
         )
+        # The first sum over devices gives up where one process comes 30 s later than another.
+        wait_for_all()
     if primary and config.parallel.model > 1:
         sent = sum(exchanged_bytes(train_step.as_text()).values())
         print(f"Each device sends {sent / 1e6:,.1f} MB a step.", flush=True)

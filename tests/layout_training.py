@@ -193,7 +193,7 @@ def train_in_processes(folder, structure, network="vgg11_bn", *, devices, **para
                 folder / f"{number}.npz",
                 json.dumps(parallel | meeting | {"process": number}),
             ],
-            env=os.environ | {"XLA_FLAGS": " ".join(flags)},
+            env=os.environ | {"XLA_FLAGS": " ".join(flags), "PYTHONPATH": os.getcwd()},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

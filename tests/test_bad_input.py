@@ -142,7 +142,7 @@ CASES = [
     (
         "batch_not_divisible_in_rows",
         "--config.parallel.model=2 --config.train.batch_size=100",
-        "train.batch_size=100 cannot be divided over 8 devices; give a multiple, such as 104",
+        "train.batch_size=100 cannot be divided over 8 devices; give a multiple of 8, such as 104",
     ),
     ("half_of_the_processes", "--config.parallel.processes=2", "parallel.coordinator"),
     ("unknown_data_set", "--config.data.source=cifar11", "'cifar10"),

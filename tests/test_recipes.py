@@ -368,8 +368,12 @@ def test_what_a_run_leaves(ran_digits):
     assert classes_printed(ran.output) == tuple("0123456789")
     assert result(workdir)["epochs"] == 2
     assert result(workdir)["versions"]["jax"] == jax.__version__
-    for line in (workdir / "timings.jsonl").read_text().splitlines():
-        assert json.loads(line)["images_per_second"] > 0
+    *lines, last = map(json.loads, (workdir / "timings.jsonl").read_text().splitlines())
+    assert all(line["images_per_second"] > 0 for line in lines)
+    goodput = result(workdir)["goodput"]["seconds"]
+    assert goodput.keys() == last["spent"].keys()
+    assert all(seconds <= goodput[name] + 0.001 for name, seconds in last["spent"].items())
+    assert "\nGoodput: " in ran.output
     assert any((workdir / "tensorboard").iterdir())
 
 

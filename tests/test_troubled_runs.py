@@ -215,6 +215,8 @@ def disk(tmp_path, monkeypatch, capfd):
         subprocess.run(["umount", str(path)], check=True)
 
 
+# What TensorStore could not write it also tells a loop that Orbax has closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("left", [0, 40_000])
 def test_the_disk_fills_up_in_a_save(left, disk, undisturbed, monkeypatch, capfd):
     """Where the folder cannot be made, and in the thread that writes the arrays."""

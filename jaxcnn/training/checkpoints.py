@@ -25,7 +25,8 @@ from jaxcnn.training.processes import from_first
 
 # Orbax logs every file that it looks for, and pages about an error that it also raises; what the
 # user needs to know, we say.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 FORMAT_VERSION = 2
 _OS_ERROR = re.compile(

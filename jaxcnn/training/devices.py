@@ -48,7 +48,7 @@ class ParallelConfig:
     process: int | None = None
     detect: bool = False
     timeout: int = 300
-    silence: int = 40
+    silence: int = 30
 
     def check(self) -> None:
         """Raises a UserError for values that cannot work."""

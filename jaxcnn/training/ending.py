@@ -72,11 +72,21 @@ def end_by(error: BaseException, process: int, gone: Callable[[], str]) -> NoRet
     else:
         status, text = 1, "".join(traceback.format_exception(error))
         told = f"process {process} failed ({type(error).__name__}); what it printed says why."
+        if _waited_in_vain(error):
+            status = AGAIN
+            told = (
+                f"process {process} waited in vain for another one; start the same command again."
+            )
     _tell(status, told, await_others=True)
-    if not _all_heard() and status == 1:
+    if (not _all_heard() and status == 1) or status == AGAIN:
         status, symptom = AGAIN, " ".join(traceback.format_exception_only(error)).splitlines()[0]
         text = f"{gone()} ({symptom}); start the same command again."
     end(status, text, last=process == 0)
+
+
+def _waited_in_vain(error: BaseException) -> bool:
+    """Whether what all take part in gave up, and not this process's own part of it."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "DEADLINE_EXCEEDED" in str(error)
 
 
 def end_with_others(process: int) -> None:

@@ -94,8 +94,9 @@ def joined(
 
 def _gone(process: int, heartbeats: Heartbeats) -> str:
     """Who is gone, where that is known, when something that all take part in has failed."""
-    names = ", ".join(peer.name for peer in heartbeats.silent()) or "another process of this run"
-    return f"process {process}: {names} is gone"
+    names = ", ".join(peer.name for peer in heartbeats.silent())
+    who = f"{names} is gone" if names else "another process of this run is gone or late"
+    return f"process {process}: {who}"
 
 
 def _give_up(process: int, peer: Peer, silence: float) -> None:
