@@ -3,8 +3,8 @@
 import json
 import time
 
-from experiments.same_run import differences, read_run
-from experiments.same_run import steps as steps_in
+from experiments.faults.same_run import differences, read_run
+from experiments.faults.same_run import steps as steps_in
 
 
 def finish(process, status=0):

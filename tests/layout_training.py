@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from command_run import finish
 
-from experiments.small_run import free_port
+from experiments.faults.small_run import free_port
 from jaxcnn import models
 from jaxcnn.colors import ColorShift
 from jaxcnn.data.crops import AugmentConfig

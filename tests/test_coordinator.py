@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from experiments.small_run import free_port, start
+from experiments.faults.small_run import free_port, start
 from jaxcnn.errors import UserError
 from jaxcnn.training.coordinator import check_listening, listening_address
 

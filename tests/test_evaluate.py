@@ -16,9 +16,9 @@ from PIL import Image
 from experiments import ensemble, evaluate, vgg_imagenet
 from experiments.commandline import fields_of, run_main, undocumented
 from experiments.evaluation_config import EvaluateConfig
+from experiments.faults.small_run import free_port
 from experiments.members import Member
 from experiments.run import main as run_recipe
-from experiments.small_run import free_port
 from jaxcnn import models
 from jaxcnn.data.decode import decode
 from jaxcnn.data.views import rescale

@@ -9,18 +9,19 @@ import signal
 import numpy as np
 import pytest
 
-from experiments import fault_series, faults
-from experiments.fault_bench import Bench
-from experiments.fault_damage import delete, flip, truncate
-from experiments.fault_kills import at_random
-from experiments.fault_series import Fault, Series
-from experiments.same_run import FinishedRun, Saved, differences
-from experiments.watching import Watch
+from experiments.faults import command
+from experiments.faults import series as series_of_faults
+from experiments.faults.bench import Bench
+from experiments.faults.damage import delete, flip, truncate
+from experiments.faults.kills import at_random
+from experiments.faults.same_run import FinishedRun, Saved, differences
+from experiments.faults.series import Fault, Series
+from experiments.faults.watching import Watch
 from jaxcnn.errors import UserError
 
 NONE = [
     f"--{field.name}={'False' if field.type is bool else 0}"
-    for field in dataclasses.fields(faults.FaultsConfig)
+    for field in dataclasses.fields(command.FaultsConfig)
     if field.name not in ("seed", "limit", "workdir", "output")
 ]
 
@@ -35,7 +36,7 @@ def made(tmp_path, **counts):
     """What the command wrote of faults that a run survived."""
     output = tmp_path / "faults.json"
     arguments = [*only(**counts), f"--workdir={tmp_path / 'runs'}", f"--output={output}"]
-    assert faults.main(arguments) == 0
+    assert command.main(arguments) == 0
     result = json.loads(output.read_text())
     assert not result["interrupted"]
     return result["faults"]
@@ -81,7 +82,7 @@ def test_a_run_survives_all_kinds_of_faults(tmp_path):
 def test_a_mistake_is_one_sentence(arguments, words, tmp_path):
     (tmp_path / "something").touch()
     with pytest.raises(UserError, match=words):
-        faults.main([argument.format(tmp_path) for argument in arguments])
+        command.main([argument.format(tmp_path) for argument in arguments])
 
 
 # The pieces.
@@ -197,9 +198,9 @@ class Script:
 def play(starts, finished, monkeypatch):
     """Lets a series make these starts, whose run ends as given, until a failure."""
     played = type("Played", (Script,), {"starts": [*starts]})
-    monkeypatch.setattr(fault_series, "SmallRun", played)
-    monkeypatch.setattr(fault_series, "read_run", lambda workdir: finished)
-    monkeypatch.setattr(fault_series, "_ENOUGH", 1)
+    monkeypatch.setattr(series_of_faults, "SmallRun", played)
+    monkeypatch.setattr(series_of_faults, "read_run", lambda workdir: finished)
+    monkeypatch.setattr(series_of_faults, "_ENOUGH", 1)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_another_result_is_a_failure(tmp_path, monkeypatch):
     play(starts, run_of(metrics=b"1\n"), monkeypatch)
     bench = Bench(tmp_path, 0, lambda line: None, whole=2, begin=1, _references={1: run_of()})
     series = Series(bench, "kills", 1, at_random(bench))
-    monkeypatch.setattr("experiments.fault_moments.after", lambda run, seconds: run.status != 0)
+    monkeypatch.setattr("experiments.faults.moments.after", lambda run, seconds: run.status != 0)
     series.make()
     assert len(series.faults) == 1
     assert "metrics.jsonl has 1 lines and should have 2" in series.failures[0]

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.small_run import start
+from experiments.faults.small_run import start
 
 _LISTENING = "0A"  # in /proc/net/tcp; of UDP, which knows no listening, every socket counts
 

@@ -18,7 +18,7 @@ from test_loop import (
     run,
 )
 
-from experiments.small_run import start, start_several
+from experiments.faults.small_run import start, start_several
 from jaxcnn.errors import UserError
 from jaxcnn.progress import Progress
 from jaxcnn.training.checkpoints import Checkpoints

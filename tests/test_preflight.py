@@ -14,10 +14,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import preflight_checks
-from experiments.preflight import main
-from experiments.preflight_checks import Examiner, devices_seen, splits_seen, sums_seen
-from experiments.preflight_verdict import facts, mistakes, warnings
+from experiments.preflight import checks
+from experiments.preflight.checks import Examiner, devices_seen, splits_seen, sums_seen
+from experiments.preflight.command import main
+from experiments.preflight.verdict import facts, mistakes, warnings
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
@@ -276,7 +276,7 @@ def test_devices_that_add_up_wrongly(monkeypatch):
     assert seen["devices"] == 8
     assert seen["seconds"] > 0
     assert seen["bytes"] == 4 << 20
-    monkeypatch.setattr(preflight_checks, "sum_of_numbers", lambda _: (35.0, 36.0))
+    monkeypatch.setattr(checks, "sum_of_numbers", lambda _: (35.0, 36.0))
     with pytest.raises(UserError, match="the 8 devices add up the numbers 1 to 8 to 35 instead of"):
         sums_seen()
 

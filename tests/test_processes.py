@@ -16,7 +16,7 @@ from command_run import (
     wait_for_records,
 )
 
-from experiments.small_run import free_port, start, start_several
+from experiments.faults.small_run import free_port, start, start_several
 
 # At a low rate, for a training where rounding, another one on every layout, does not grow.
 SHORT = (

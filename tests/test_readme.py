@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments import benchmark, commandline, faults, report, study
+from experiments import benchmark, commandline, report, study
 from experiments import digits as digits_table
+from experiments.faults.command import FaultsConfig
 from jaxcnn import list_models
 from jaxcnn.models import create_model
 
@@ -55,7 +56,7 @@ ON_THE_FIRST = [c for c in COMMANDS if "=runs/vgg_imagenet/digits" in c]
 # What would take minutes, and what is done in its place: of all faults a single one.
 NONE_OF_THE_OTHERS = [
     f"--{name}=0"
-    for name, count in dataclasses.asdict(faults.FaultsConfig()).items()
+    for name, count in dataclasses.asdict(FaultsConfig()).items()
     if isinstance(count, int) and name not in ("seed", "kills", "moves")
 ]
 SHORTER = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_run import assert_same_run, finish, steps, wait_for_records
 
-from experiments.small_run import start
+from experiments.faults.small_run import start
 
 
 def start_disturbed(workdir, moment, *extra):

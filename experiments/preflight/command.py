@@ -24,7 +24,7 @@ from experiments.config import Experiment
 from experiments.digits import recipes
 from experiments.ownership import Ownership
 from experiments.parts import Parts, make_parts
-from experiments.preflight_checks import (
+from experiments.preflight.checks import (
     Examiner,
     devices_seen,
     disk_seen,
@@ -35,7 +35,7 @@ from experiments.preflight_checks import (
     splits_seen,
     sums_seen,
 )
-from experiments.preflight_verdict import Report, facts, mistakes, warnings
+from experiments.preflight.verdict import Report, facts, mistakes, warnings
 from experiments.run import check_same_command, set_up_jax, workdir_of
 from experiments.workdir import Workdir
 from jaxcnn.errors import UserError, unknown_name
@@ -160,7 +160,3 @@ def _say(reports: Sequence[Report], workdir: Path) -> int:
     lines += [f"Wrong: {sentence}" for sentence in wrong] or ["All is well."]
     print("\n".join(lines), flush=True)
     return len(wrong)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.fault_traces import records, said
-from experiments.same_run import FinishedRun, differences, read_run
-from experiments.small_run import STEPS, SmallRun
+from experiments.faults.same_run import FinishedRun, differences, read_run
+from experiments.faults.small_run import STEPS, SmallRun
+from experiments.faults.traces import records, said
 from jaxcnn.errors import UserError
 
 

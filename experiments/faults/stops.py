@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 
-from experiments import fault_moments
-from experiments.fault_bench import Bench
-from experiments.fault_series import Fault, Strike
-from experiments.fault_traces import said
-from experiments.small_run import AGAIN, SmallRun
+from experiments.faults import moments
+from experiments.faults.bench import Bench
+from experiments.faults.series import Fault, Strike
+from experiments.faults.small_run import AGAIN, SmallRun
+from experiments.faults.traces import said
 
 _LIMIT = 30  # seconds within which a run stops
 # The last one takes longest where programs are compiled anew, which is every fifth start.
@@ -38,18 +38,18 @@ def at_a_moment(bench: Bench) -> Strike:
 def _comes(moment: str, run: SmallRun, random: np.random.Generator, bench: Bench) -> bool:
     """Waits for a moment; False when the run ended before."""
     if moment == "start-up":
-        return fault_moments.after(run, random.uniform(0, bench.first_line * bench.slowness))
+        return moments.after(run, random.uniform(0, bench.first_line * bench.slowness))
     if moment == "compilation":
         while not said(run) and not run.ended:
             time.sleep(0.005)
         length = (bench.begin - bench.first_line) * bench.slowness
-        return fault_moments.after(run, random.uniform(0, length))
+        return moments.after(run, random.uniform(0, length))
     sign, most = {
-        "training": (fault_moments.record_of(run, "train"), 6),
-        "evaluation": (fault_moments.record_of(run, "epoch"), 2),
-        "saving": (fault_moments.file_of_a_save, 60),
+        "training": (moments.record_of(run, "train"), 6),
+        "evaluation": (moments.record_of(run, "epoch"), 2),
+        "saving": (moments.file_of_a_save, 60),
     }[moment]
-    if fault_moments.event(run, sign, int(random.integers(1, most))) is None:
+    if moments.event(run, sign, int(random.integers(1, most))) is None:
         return False
     # Somewhere in a step, in an evaluation step, between two files.
-    return fault_moments.after(run, random.uniform(0, 0.05))
+    return moments.after(run, random.uniform(0, 0.05))

@@ -14,7 +14,6 @@ import dataclasses
 import json
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,12 @@ from typing import Any, Protocol
 
 import jax
 
-from experiments import fault_kills, fault_losses, fault_stops, report
-from experiments.commandline import run_main
-from experiments.fault_bench import Bench
-from experiments.fault_damage import Damage
-from experiments.fault_moves import Moves
-from experiments.fault_series import Series
+from experiments import report
+from experiments.faults import kills, losses, stops
+from experiments.faults.bench import Bench
+from experiments.faults.damage import Damage
+from experiments.faults.moves import Moves
+from experiments.faults.series import Series
 from experiments.options import parse_options
 from experiments.outcomes import table
 from jaxcnn.errors import UserError
@@ -103,14 +102,14 @@ def kinds(config: FaultsConfig, bench: Bench) -> dict[str, Kind]:
     """The kinds of faults that are asked for, by name, in the order in which they are made."""
 
     def lost(number: signal.Signals) -> dict[str, Any]:
-        return {"strike": fault_losses.of_a_process(number, config.limit), "processes": 2}
+        return {"strike": losses.of_a_process(number, config.limit), "processes": 2}
 
-    stop = fault_stops.at_a_moment(bench)
+    stop = stops.at_a_moment(bench)
     series: dict[str, dict[str, Any]] = {
-        "kills": {"strike": fault_kills.at_random(bench)},
-        "file_kills": {"strike": fault_kills.at_a_file},
-        "manifest_kills": {"strike": fault_kills.at_a_manifest},
-        "record_kills": {"strike": fault_kills.at_a_record},
+        "kills": {"strike": kills.at_random(bench)},
+        "file_kills": {"strike": kills.at_a_file},
+        "manifest_kills": {"strike": kills.at_a_manifest},
+        "record_kills": {"strike": kills.at_a_record},
         "sigterms": {"strike": stop, "keeps": True},
         "process_sigterms": {"strike": stop, "keeps": True, "processes": 2},
         "process_kills": lost(signal.SIGKILL),
@@ -214,7 +213,3 @@ def main(argv: Sequence[str]) -> int:
     elif failures:
         print(f"The runs and what they printed are in {folder}.")
     return _FAILED if failures else _INTERRUPTED if interrupted else 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_main(main, "faults"))

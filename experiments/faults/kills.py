@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import fault_moments
-from experiments.fault_bench import Bench
-from experiments.fault_series import Fault, Strike
-from experiments.fault_traces import newest
-from experiments.small_run import SmallRun
-from experiments.watching import Event
+from experiments.faults import moments
+from experiments.faults.bench import Bench
+from experiments.faults.series import Fault, Strike
+from experiments.faults.small_run import SmallRun
+from experiments.faults.traces import newest
+from experiments.faults.watching import Event
 
 
 def at_random(bench: Bench) -> Strike:
@@ -20,7 +20,7 @@ def at_random(bench: Bench) -> Strike:
     def strike(run: SmallRun, random: np.random.Generator, number: int) -> Fault | None:
         del number
         delay = random.uniform(0, bench.left(newest(run.workdir)))
-        return _kill(run, "SIGKILL") if fault_moments.after(run, delay) else None
+        return _kill(run, "SIGKILL") if moments.after(run, delay) else None
 
     return strike
 
@@ -28,7 +28,7 @@ def at_random(bench: Bench) -> Strike:
 def at_a_file(run: SmallRun, random: np.random.Generator, number: int) -> Fault | None:
     """At the creation of a file in a save, of the first hundred or so since the start."""
     del number
-    return _at(run, fault_moments.file_of_a_save, int(random.integers(1, 100)))
+    return _at(run, moments.file_of_a_save, int(random.integers(1, 100)))
 
 
 def at_a_manifest(run: SmallRun, random: np.random.Generator, number: int) -> Fault | None:
@@ -36,7 +36,7 @@ def at_a_manifest(run: SmallRun, random: np.random.Generator, number: int) -> Fa
     kind = ("created", "closed", "moved")[number % 3]
 
     def is_one(event: Event) -> bool:
-        if event.kind != kind or not fault_moments.in_a_save(event):
+        if event.kind != kind or not moments.in_a_save(event):
             return False
         if kind == "moved":
             return event.is_folder and len(event.path.parts) == 2 and event.path.name.isdigit()
@@ -53,16 +53,16 @@ def at_a_record(run: SmallRun, random: np.random.Generator, number: int) -> Faul
     kind = ("train", "epoch", "eval", None)[number % 4]
     if kind is not None:
         most = 6 if kind == "train" else 2
-        return _at(run, fault_moments.record_of(run, kind), int(random.integers(1, most)))
+        return _at(run, moments.record_of(run, kind), int(random.integers(1, most)))
 
     def is_one(event: Event) -> bool:
-        return not event.is_folder and not fault_moments.in_a_save(event)
+        return not event.is_folder and not moments.in_a_save(event)
 
     return _at(run, is_one, int(random.integers(1, 80)))
 
 
 def _at(run: SmallRun, is_one: Callable[[Event], bool], count: int) -> Fault | None:
-    event = fault_moments.event(run, is_one, count)
+    event = moments.event(run, is_one, count)
     return None if event is None else _kill(run, f"SIGKILL, {_brief(event.path)} {event.kind}")
 
 

@@ -5,9 +5,9 @@ import signal
 
 import numpy as np
 
-from experiments import fault_moments
-from experiments.fault_series import Failure, Fault, Strike
-from experiments.small_run import AGAIN, SmallRun
+from experiments.faults import moments
+from experiments.faults.series import Failure, Fault, Strike
+from experiments.faults.small_run import AGAIN, SmallRun
 
 
 def of_a_process(number: signal.Signals, limit: float) -> Strike:
@@ -21,8 +21,8 @@ def of_a_process(number: signal.Signals, limit: float) -> Strike:
     def strike(run: SmallRun, random: np.random.Generator, start: int) -> Fault | None:
         lost = start % len(run.processes)
         others = [process for process in range(len(run.processes)) if process != lost]
-        sign = fault_moments.record_of(run, "train")
-        if fault_moments.event(run, sign, int(random.integers(1, 6))) is None:
+        sign = moments.record_of(run, "train")
+        if moments.event(run, sign, int(random.integers(1, 6))) is None:
             return None
         sent = run.seconds
         run.send(number, [lost])

@@ -12,7 +12,7 @@ from typing import IO, Self
 
 from jaxcnn.data.cache import cache_folder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Everything that has a state is on: dropout, BatchNorm, augmentation, the averaged parameters, a
 # plateau, early stopping, checkpoints within the epoch (11 steps) and within a record's window.
 ARGUMENTS = (

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.same_run import steps
-from experiments.small_run import STEPS, SmallRun
+from experiments.faults.same_run import steps
+from experiments.faults.small_run import STEPS, SmallRun
 from jaxcnn.training.checkpoints import damage
 
 FOLDERS = ("checkpoints", "best")

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments import fault_moments
 from experiments.commandline import parse
-from experiments.fault_bench import Bench
-from experiments.fault_series import Failure
-from experiments.fault_traces import last_lines, newest, records
-from experiments.small_run import AGAIN, ARGUMENTS, SmallRun
+from experiments.faults import moments
+from experiments.faults.bench import Bench
+from experiments.faults.series import Failure
+from experiments.faults.small_run import AGAIN, ARGUMENTS, SmallRun
+from experiments.faults.traces import last_lines, newest, records
 from experiments.vgg_imagenet import RECIPE
 from jaxcnn.data.pipeline import TrainBatches, iterate
 from jaxcnn.data.sources import open_source
@@ -103,7 +103,7 @@ class Moves:
             ) as run:
                 expected = 0
                 if number < len(layouts):
-                    fault_moments.event(run, fault_moments.record_of(run, "train"), 2)
+                    moments.event(run, moments.record_of(run, "train"), 2)
                     run.send(signal.SIGTERM, [layout.processes - 1])
                     expected = AGAIN
                 if set(run.wait(600)) != {expected}:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from experiments.fault_traces import FOLDERS, records
-from experiments.small_run import SmallRun
-from experiments.watching import Event, Watch
+from experiments.faults.small_run import SmallRun
+from experiments.faults.traces import FOLDERS, records
+from experiments.faults.watching import Event, Watch
 
 _POLL = 0.2  # seconds between two looks at whether a run has ended by itself
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.fault_bench import Bench
-from experiments.fault_traces import continued, last_lines, newest, phase_of, recorded, unsound
-from experiments.same_run import differences, read_run
-from experiments.small_run import EVERY, SmallRun
+from experiments.faults.bench import Bench
+from experiments.faults.same_run import differences, read_run
+from experiments.faults.small_run import EVERY, SmallRun
+from experiments.faults.traces import continued, last_lines, newest, phase_of, recorded, unsound
 
 _WHOLE_RUN = 600  # seconds: none takes so long that does not hang
 _AFRESH = 5  # every so manieth start compiles anew, or goes on with what such a start compiled

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments import fault_moments
-from experiments.fault_bench import Bench
-from experiments.fault_series import Failure
-from experiments.fault_traces import FOLDERS, continued, last_lines, newest
-from experiments.same_run import differences, read_run, steps
-from experiments.small_run import AGAIN, SmallRun
+from experiments.faults import moments
+from experiments.faults.bench import Bench
+from experiments.faults.same_run import differences, read_run, steps
+from experiments.faults.series import Failure
+from experiments.faults.small_run import AGAIN, SmallRun
+from experiments.faults.traces import FOLDERS, continued, last_lines, newest
 from jaxcnn.training.checkpoints import damage
 
 Harm = Callable[[Path, np.random.Generator], None]
@@ -96,7 +96,7 @@ class Damage:
         workdir = self.bench.folder / "damage"
         workdir.mkdir()
         with self._start(workdir) as run:
-            fault_moments.event(run, fault_moments.record_of(run, "train"), 5)
+            moments.event(run, moments.record_of(run, "train"), 5)
             run.send(signal.SIGTERM)
             if run.wait(60) != [AGAIN]:
                 raise Failure(f"a run could not be stopped: {last_lines(run)}")

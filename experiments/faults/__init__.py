@@ -1,0 +1,1 @@
+"""Runs that are killed, stopped, damaged and moved, and compared with one that was not."""

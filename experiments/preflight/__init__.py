@@ -1,0 +1,1 @@
+"""What is looked at on every process of a run before the run."""
