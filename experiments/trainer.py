@@ -151,6 +151,7 @@ def train(
         tested = None
         if (test := data.test_batches) is not None:
             tested = report.measured(evaluate_on(state, test), test.source, config.data.test_split)
+        wait_for_all()  # while one still saves, none may end all at once
     timeline.turn_to(Activity.SAVING, "the result")
     step = int(layout.fetch(state.step))
     result = report.result(

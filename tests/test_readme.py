@@ -18,7 +18,7 @@ import yaml
 
 from experiments import benchmark, commandline, report, study
 from experiments import digits as digits_table
-from experiments.faults.command import FaultsConfig
+from experiments.faults.command import FaultsConfig, lines_of
 from jaxcnn import list_models
 from jaxcnn.models import create_model
 
@@ -274,6 +274,17 @@ def test_the_figures_are_those_of_the_committed_files():
     recipes = json.loads((RESULTS / "digits.json").read_text())
     assert recipes["command"] in README
     assert digits_table.markdown(recipes) in README
+    survived = json.loads((RESULTS / "faults.json").read_text())
+    assert survived["command"] in COMMANDS
+    assert lines_of(survived["faults"]) in README
+    traffic = (RESULTS / "traffic.txt").read_text()
+    (command,) = (c for c in COMMANDS if "experiments.traffic" in c)
+    assert f"$ {command}\n" in traffic
+    for model, sent in (("alexnet", ("406.99", "30.56")), ("vgg16", ("923.64", "126.78"))):
+        (row,) = re.findall(
+            rf"^{model}, batch 128, .*?^  sent in a step +(.*?)$", traffic, re.MULTILINE | re.DOTALL
+        )
+        assert (row.split()[0], row.split()[-1]) == sent  # rounded in the text
     for name in ("depth_study", "degradation", "ablations"):
         assert study.errors_table(json.loads((RESULTS / f"{name}.json").read_text())) in README
     for link in re.findall(r"\]\((?!http)([^)]+)\)", README):

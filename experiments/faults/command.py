@@ -192,8 +192,9 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, before)
     summaries = {name: kind.summary() for name, kind in wanted.items()}
     failures = [failure for kind in wanted.values() for failure in kind.failures]
+    words = [word for word in argv if not word.startswith(("--output", "--workdir"))]
     result = {
-        "command": f"python -m experiments.faults {' '.join(argv)}".strip(),
+        "command": " ".join(["python -m experiments.faults", *words]),
         "seed": config.seed,
         "interrupted": interrupted,
         "minutes": round((time.monotonic() - began) / 60, 1),
