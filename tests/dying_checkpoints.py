@@ -5,7 +5,7 @@ not seen by this; it writes only below a folder that does not count yet.
 
 ``python dying_checkpoints.py FOLDER`` plays all of CASES there, each with one and with two that
 are kept, and prints what was found as JSON: for each the pairs of a step and a number that came
-back, and how many changes there were. What died half-way complains for as long as the process lives.
+back, and how many changes there were. What died half-way complains as long as the process lives.
 """
 
 import contextlib
