@@ -14,9 +14,10 @@ from experiments.faults import moments
 from experiments.faults.bench import Bench
 from experiments.faults.same_run import differences, read_run, steps
 from experiments.faults.series import Failure
-from experiments.faults.small_run import AGAIN, SmallRun
+from experiments.faults.small_run import SmallRun
 from experiments.faults.traces import FOLDERS, continued, last_lines, newest
 from jaxcnn.training.checkpoints import damage
+from jaxcnn.training.ending import AGAIN
 
 Harm = Callable[[Path, np.random.Generator], None]
 

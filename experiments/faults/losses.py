@@ -7,7 +7,8 @@ import numpy as np
 
 from experiments.faults import moments
 from experiments.faults.series import Failure, Fault, Strike
-from experiments.faults.small_run import AGAIN, SmallRun
+from experiments.faults.small_run import SmallRun
+from jaxcnn.training.ending import AGAIN
 
 
 def of_a_process(number: signal.Signals, limit: float) -> Strike:

@@ -10,11 +10,12 @@ from experiments.commandline import parse
 from experiments.faults import moments
 from experiments.faults.bench import Bench
 from experiments.faults.series import Failure
-from experiments.faults.small_run import AGAIN, ARGUMENTS, SmallRun
+from experiments.faults.small_run import ARGUMENTS, SmallRun
 from experiments.faults.traces import last_lines, newest, records
 from experiments.vgg_imagenet import RECIPE
 from jaxcnn.data.pipeline import TrainBatches, iterate
 from jaxcnn.data.sources import open_source
+from jaxcnn.training.ending import AGAIN
 
 _STEPS, _TOLERANCE = 20, 1e-5
 # At a low rate, for a training where rounding, another one on every layout, hardly grows.

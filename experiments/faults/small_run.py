@@ -33,7 +33,6 @@ ARGUMENTS = (
     "--config.data.threads=2",
 )
 STEPS, EVERY = 33, 4  # of this run, and of its checkpoints
-AGAIN = 75  # the exit status of a run that is to be started again
 
 
 def start(

@@ -8,8 +8,9 @@ import numpy as np
 from experiments.faults import moments
 from experiments.faults.bench import Bench
 from experiments.faults.series import Fault, Strike
-from experiments.faults.small_run import AGAIN, SmallRun
+from experiments.faults.small_run import SmallRun
 from experiments.faults.traces import said
+from jaxcnn.training.ending import AGAIN
 
 _LIMIT = 30  # seconds within which a run stops
 # The last one takes longest where programs are compiled anew, which is every fifth start.

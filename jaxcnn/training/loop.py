@@ -128,9 +128,7 @@ class Trainer:
                     self._record(state, step, metrics)
                 if self.checkpoint_every and step % self.checkpoint_every == 0 and not ends:
                     self._save(self.newest, step, state, self.meta)
-        with self._saving(step):
-            self.newest.wait()
-            self.best.wait()
+        self._wait(step, self.newest, self.best)
         if evaluation is None:
             # Killed after its last checkpoint, or not known to be the last before its evaluation.
             state, evaluation = self._finish(state, step)
@@ -150,8 +148,7 @@ class Trainer:
         evaluation = self.evaluate(state)
         meta = {**self.meta, "evaluation": means(evaluation.total)}
         self._save(self.newest, step, state, meta, replace=True)
-        with self._saving(step):
-            self.newest.wait()
+        self._wait(step, self.newest)
         return state, evaluation
 
     def _evaluated(self, state: TrainState) -> int:
@@ -214,8 +211,7 @@ class Trainer:
         if stopping.stale == 0:
             self._save(self.best, step, state, meta)
             # The newest state says that the best one is there: it must be, whenever a run dies.
-            with self._saving(step):
-                self.best.wait()
+            self._wait(step, self.best)
         # One of this step is of a run that was asked to stop before it was evaluated.
         self._save(self.newest, step, state, meta, replace=True)
         return state, evaluation
@@ -230,9 +226,7 @@ class Trainer:
     def _interrupt(self, state: TrainState, step: int) -> NoReturn:
         """Saves the state and says that the run stopped."""
         self._save(self.newest, step, state, self.meta)
-        with self._saving(step):
-            self.newest.wait()
-            self.best.wait()
+        self._wait(step, self.newest, self.best)
         self._account(step)
         raise Interrupted(step)
 
@@ -250,6 +244,12 @@ class Trainer:
         with self._saving(step):
             self.records.sync()  # a checkpoint that outlives a loss of power has its records too
             to.save(step, self.layout.to_mesh(state), meta, replace=replace)
+
+    def _wait(self, step: int, *folders: Checkpoints) -> None:
+        """Returns when what was saved is on disk."""
+        with self._saving(step):
+            for folder in folders:
+                folder.wait()
 
     def _saving(self, step: int) -> AbstractContextManager[None]:
         return self.timeline.doing(Activity.SAVING, f"the checkpoint of step {step}")
