@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from experiments.members import Member
+from experiments.network import on_devices
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.prefetch import read_ahead
 from jaxcnn.data.shown import ImageViews, Shown
@@ -108,8 +109,9 @@ def _answer(members: Sequence[Member], layout: Layout, batch_size: int) -> Answe
     at_once = batch_size if layout.axis_name is None else -(-batch_size // layout.batch_parts)
 
     def compiled(member: Member) -> Any:
-        of_crops = predict_crops(member.model, member.preprocessing, at_once=at_once)
-        of_whole = predict_whole(member.model, member.preprocessing)
+        model = on_devices(member.model, layout)
+        of_crops = predict_crops(model, member.preprocessing, at_once=at_once)
+        of_whole = predict_whole(model, member.preprocessing)
 
         def predict(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:
             views = batch["views"]

@@ -36,7 +36,7 @@ def curvature_measurer(
     )
     measure = jax.jit(
         make_curvature(
-            model.clone(axis_name=None),
+            model.clone(axis_name=None, conv_general_dilated=None),
             augment,
             training_loss(config.train.loss, config.train.label_smoothing),
         )

@@ -25,7 +25,14 @@ from jaxcnn.pretrained.naming import differing_fields, registered_name
 from jaxcnn.training.checkpoint_reading import meta_of, read_best, variables_of
 
 # What a network answers in evaluation is no function of these.
-_OF_TRAINING = {"dropout", "initialization", "auxiliary", "axis_name", "dtype"}
+_OF_TRAINING = {
+    "dropout",
+    "initialization",
+    "auxiliary",
+    "axis_name",
+    "conv_general_dilated",
+    "dtype",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,8 @@ from flax import linen as nn
 
 from jaxcnn import models
 from jaxcnn.errors import UserError
+from jaxcnn.models import cpu_convolution
+from jaxcnn.training.devices import Layout
 from jaxcnn.training.layer_patterns import check_expression
 
 # The slope is that of the sources' VGG, the only network with a leaky ReLU.
@@ -42,6 +44,9 @@ class ModelConfig:
       initialization: 'glorot', 'he', 'he_fan_out' (with normal linear weights of std 0.01), or a
         paper's own: 'lenet', 'alexnet', 'zfnet', 'vgg' (normal, variance 0.01), 'googlenet'.
       dtype: type of the computation; the parameters stay float32.
+      convolution: how convolutions are computed, with the same numbers but for rounding: 'xla' as
+        XLA does, 'products' by matrix products where XLA's CPU backend is slow, 'auto' by these on
+        CPU and as XLA does elsewhere.
       weights: a file of weights that this network starts from: of torchvision, timm or Keras, or
         one of ours. It brings its normalisation; a head for other classes than the data's is
         replaced by a new one.
@@ -66,6 +71,7 @@ class ModelConfig:
     auxiliary: bool | None = None
     initialization: str | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
+    convolution: Literal["auto", "xla", "products"] = "auto"
     weights: str | None = None
     initialize_from: str | None = None
     initialize_layers: str = ".*"
@@ -143,6 +149,17 @@ def make_model(config: ModelConfig, *, num_classes: int) -> nn.Module:
             f"command sets; give {unset}."
         )
     return models.create_model(config.name, num_classes=classes, **given)
+
+
+def on_devices(model: nn.Module, layout: Layout, convolution: str = "auto") -> nn.Module:
+    """The network as the devices compute it: with their axis of pmap, and their convolutions."""
+    by_products = convolution == "products" or (
+        convolution == "auto" and layout.devices[0].platform == "cpu"
+    )
+    return model.clone(
+        axis_name=layout.axis_name,
+        conv_general_dilated=cpu_convolution.conv_general_dilated if by_products else None,
+    )
 
 
 def _has(model: nn.Module, name: str, value: Any) -> bool:

@@ -12,6 +12,7 @@ import jax
 from experiments import commandline, report
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
 from experiments.images import statistics_of
+from experiments.network import on_devices
 from experiments.ownership import Ownership
 from experiments.parts import make_parts
 from experiments.start import (
@@ -157,7 +158,7 @@ def _run(
             config,
             workdir,
             layout,
-            parts.model.clone(axis_name=layout.axis_name),
+            on_devices(parts.model, layout, config.model.convolution),
             # Made by one device's form of the network: it is the same on every layout.
             functools.partial(initial_state, parts.make_state, trained),
             data,

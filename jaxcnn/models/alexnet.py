@@ -55,6 +55,8 @@ class AlexNet(nn.Module):
       initialization: a name in ``jaxcnn.models.initialization``.
       dtype: of the computation. Parameters and logits are in float32 at least.
       axis_name: the name of the ``pmap`` axis that the batch is split over, if it is.
+      conv_general_dilated: computes the convolutions, as the function of ``lax`` does that it is
+        in place of; ``jaxcnn.models.cpu_convolution`` has one.
     """
 
     num_classes: int = 1000
@@ -74,6 +76,7 @@ class AlexNet(nn.Module):
     initialization: str = "alexnet"
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False, dense: bool = False) -> jax.Array:
@@ -99,7 +102,11 @@ class AlexNet(nn.Module):
         init = initialization(self.initialization)
         wide = jnp.promote_types(self.dtype, jnp.float32)
         convolution = functools.partial(
-            nn.Conv, kernel_init=init.convolution, dtype=self.dtype, param_dtype=wide
+            nn.Conv,
+            kernel_init=init.convolution,
+            dtype=self.dtype,
+            param_dtype=wide,
+            conv_general_dilated=self.conv_general_dilated,
         )
 
         def normalize(x: jax.Array, i: int, place: str) -> jax.Array:

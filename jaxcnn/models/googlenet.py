@@ -141,6 +141,8 @@ class GoogLeNet(nn.Module):
       initialization: a name in ``jaxcnn.models.initialization``.
       dtype: of the computation. Parameters and logits are in float32 at least.
       axis_name: the name of the ``pmap`` axis that the batch is split over, if it is.
+      conv_general_dilated: computes the convolutions, as the function of ``lax`` does that it is
+        in place of; ``jaxcnn.models.cpu_convolution`` has one.
     """
 
     num_classes: int = 1000
@@ -158,6 +160,7 @@ class GoogLeNet(nn.Module):
     initialization: str = "googlenet"
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False, dense: bool = False) -> jax.Array:
@@ -192,6 +195,7 @@ class GoogLeNet(nn.Module):
                 use_bias=self.norm is None,
                 kernel_init=init.convolution,
                 bias_init=init.positive,
+                conv_general_dilated=self.conv_general_dilated,
                 **kinds,
                 name=f"conv{name}",
             )(x)

@@ -1,6 +1,7 @@
 """LeNet-5 (LeCun, Bottou, Bengio & Haffner 1998), as published and as it is usually written."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,6 +35,8 @@ class LeNet5(nn.Module):
       initialization: a name in ``jaxcnn.models.initialization``.
       dtype: of the computation. Parameters and logits are in float32 at least.
       axis_name: the name of the ``pmap`` axis that the batch is split over, if it is.
+      conv_general_dilated: computes the convolutions, as the function of ``lax`` does that it is
+        in place of; ``jaxcnn.models.cpu_convolution`` has one.
     """
 
     num_classes: int = 10
@@ -42,6 +45,7 @@ class LeNet5(nn.Module):
     initialization: str = "glorot"
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
@@ -63,6 +67,7 @@ class LeNet5(nn.Module):
         wide = jnp.promote_types(self.dtype, jnp.float32)
         convolution = functools.partial(
             nn.Conv,
+            conv_general_dilated=self.conv_general_dilated,
             padding=0,
             kernel_init=init.convolution,
             dtype=self.dtype,
@@ -218,12 +223,15 @@ class LeNet5Original(nn.Module):
       dropout: the probability of dropping each output of F6; the network had none.
       dtype: of the computation. Parameters and distances are in float32 at least.
       axis_name: the name of the ``pmap`` axis that the batch is split over, if it is.
+      conv_general_dilated: computes the convolutions, as the function of ``lax`` does that it is
+        in place of; ``jaxcnn.models.cpu_convolution`` has one.
     """
 
     num_classes: int = 10
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
@@ -246,6 +254,7 @@ class LeNet5Original(nn.Module):
         kinds: dict[str, Any] = {"dtype": self.dtype, "param_dtype": wide}
         convolution = functools.partial(
             nn.Conv,
+            conv_general_dilated=self.conv_general_dilated,
             padding=0,
             kernel_init=init.convolution,
             dtype=self.dtype,

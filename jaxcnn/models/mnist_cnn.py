@@ -1,6 +1,7 @@
 """A first convolutional network, for MNIST's 28 x 28 images."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ class MNISTCNN(nn.Module):
       initialization: a name in ``jaxcnn.models.initialization``.
       dtype: of the computation. Parameters and logits are in float32 at least.
       axis_name: the name of the ``pmap`` axis that the batch is split over, if it is.
+      conv_general_dilated: computes the convolutions, as the function of ``lax`` does that it is
+        in place of; ``jaxcnn.models.cpu_convolution`` has one.
     """
 
     num_classes: int = 10
@@ -33,6 +36,7 @@ class MNISTCNN(nn.Module):
     initialization: str = "glorot"
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
@@ -53,6 +57,7 @@ class MNISTCNN(nn.Module):
         init = initialization(self.initialization)
         convolution = functools.partial(
             nn.Conv,
+            conv_general_dilated=self.conv_general_dilated,
             kernel_size=(5, 5),
             padding=0,
             kernel_init=init.convolution,

@@ -122,6 +122,8 @@ class ResNet(nn.Module):
       initialization: a name in ``jaxcnn.models.initialization``.
       dtype: of the computation. Parameters and logits are in float32 at least.
       axis_name: the name of the ``pmap`` axis that the batch is split over, if it is.
+      conv_general_dilated: computes the convolutions, as the function of ``lax`` does that it is
+        in place of; ``jaxcnn.models.cpu_convolution`` has one.
     """
 
     blocks: tuple[int, ...] = BLOCKS[50]
@@ -137,6 +139,7 @@ class ResNet(nn.Module):
     initialization: str = "he"
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False, dense: bool = False) -> jax.Array:
@@ -165,6 +168,7 @@ class ResNet(nn.Module):
         wide = jnp.promote_types(self.dtype, jnp.float32)
         conv = functools.partial(
             nn.Conv,
+            conv_general_dilated=self.conv_general_dilated,
             use_bias=False,
             kernel_init=init.convolution,
             dtype=self.dtype,

@@ -81,6 +81,8 @@ class ResNet50NoBN(nn.Module):
       initialization: a name in ``jaxcnn.models.initialization``.
       dtype: of the computation. Parameters and logits are in float32 at least.
       axis_name: the name of the ``pmap`` axis that the batch is split over, if it is.
+      conv_general_dilated: computes the convolutions, as the function of ``lax`` does that it is
+        in place of; ``jaxcnn.models.cpu_convolution`` has one.
     """
 
     num_classes: int = 2
@@ -89,6 +91,7 @@ class ResNet50NoBN(nn.Module):
     initialization: str = "he"
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False, dense: bool = False) -> jax.Array:
@@ -111,7 +114,11 @@ class ResNet50NoBN(nn.Module):
         init = initialization(self.initialization)
         wide = jnp.promote_types(self.dtype, jnp.float32)
         conv = functools.partial(
-            nn.Conv, kernel_init=init.convolution, dtype=self.dtype, param_dtype=wide
+            nn.Conv,
+            kernel_init=init.convolution,
+            dtype=self.dtype,
+            param_dtype=wide,
+            conv_general_dilated=self.conv_general_dilated,
         )
         x = conv(self.width, (7, 7), strides=2, padding=3, name="conv1")(images)
         x = Activation(nn.relu, name="relu1")(x)

@@ -52,6 +52,8 @@ class VGG(nn.Module):
       initialization: a name in ``jaxcnn.models.initialization``.
       dtype: of the computation. Parameters and logits are in float32 at least.
       axis_name: the name of the ``pmap`` axis that the batch is split over, if it is.
+      conv_general_dilated: computes the convolutions, as the function of ``lax`` does that it is
+        in place of; ``jaxcnn.models.cpu_convolution`` has one.
     """
 
     groups: Groups = CONFIGURATIONS["D"]
@@ -67,6 +69,7 @@ class VGG(nn.Module):
     initialization: str = "glorot"
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False, dense: bool = False) -> jax.Array:
@@ -91,7 +94,11 @@ class VGG(nn.Module):
         init = initialization(self.initialization)
         param_dtype = jnp.promote_types(self.dtype, jnp.float32)
         convolution = functools.partial(
-            nn.Conv, kernel_init=init.convolution, dtype=self.dtype, param_dtype=param_dtype
+            nn.Conv,
+            kernel_init=init.convolution,
+            dtype=self.dtype,
+            param_dtype=param_dtype,
+            conv_general_dilated=self.conv_general_dilated,
         )
 
         x = images

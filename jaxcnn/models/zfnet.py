@@ -1,6 +1,7 @@
 """ZFNet, made to be seen into (Zeiler & Fergus 2013, arXiv 1311.2901, figure 3 and table 1)."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,8 @@ class ZFNet(nn.Module):
       initialization: a name in ``jaxcnn.models.initialization``.
       dtype: of the computation. Parameters and logits are in float32 at least.
       axis_name: the name of the ``pmap`` axis that the batch is split over, if it is.
+      conv_general_dilated: computes the convolutions, as the function of ``lax`` does that it is
+        in place of; ``jaxcnn.models.cpu_convolution`` has one.
     """
 
     num_classes: int = 1000
@@ -47,6 +50,7 @@ class ZFNet(nn.Module):
     initialization: str = "zfnet"
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    conv_general_dilated: Callable[..., jax.Array] | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False, dense: bool = False) -> jax.Array:
@@ -77,6 +81,7 @@ class ZFNet(nn.Module):
                 kernel_init=init.convolution,
                 dtype=self.dtype,
                 param_dtype=jnp.promote_types(self.dtype, jnp.float32),
+                conv_general_dilated=self.conv_general_dilated,
                 name=f"conv{i}",
             )(x)
             x = Activation(nn.relu, name=f"relu{i}")(x)

@@ -133,7 +133,7 @@ class Naming:
 # Those that change nothing but shapes, or matter in training alone.
 FREE_FIELDS = {
     "num_classes", "width", "hidden", "auxiliary", "dropout", "auxiliary_dropout",
-    "initialization", "dtype", "axis_name",
+    "initialization", "dtype", "axis_name", "conv_general_dilated",
 }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def to_json(model: nn.Module) -> tuple[str, dict[str, Any]]:
         )
     fields = {}
     for field in dataclasses.fields(model):
-        if field.name not in ("parent", "name", "axis_name"):
+        if field.name not in ("parent", "name", "axis_name", "conv_general_dilated"):
             value = _field_to_json(field.name, getattr(model, field.name))
             if value != _field_to_json(field.name, getattr(registered, field.name)):
                 fields[field.name] = value

@@ -9,7 +9,8 @@ then holds a part of such a kernel for good, and of what the optimizer remembers
 What is exchanged is said here, and not left to XLA, which exchanges more: for the gradient of a
 gathered map it sums all of it on every device, where each needs its part; and it partitions a
 convolution in groups along nothing, unless a group is a single channel: it gathers the batch, the
-maps and the kernel, and every device computes everything (seen in what jax 0.10 compiles).
+maps and the kernel, and every device computes everything (seen in what jax 0.10 compiles). What a
+convolution of another making is made of, such as a loop over the examples, it may gather too.
 """
 
 from collections.abc import Callable, Mapping
@@ -76,7 +77,7 @@ class DistributedLayers:
         if chosen and (groups == 1 or groups % parts == 0):
             self._divided = module.features
             return self._split_layer(module, x, groups, before)
-        if groups > 1:
+        if groups > 1 or getattr(module, "conv_general_dilated", None) is not None:
             return self._computed(module, {}, x, inputs=self._examples, outputs=self._examples)
         return method(x if parts == 1 else self._by_examples(x), *args[1:], **kwargs)
 
