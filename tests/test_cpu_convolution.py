@@ -135,8 +135,7 @@ def test_what_it_does_not_know_is_left_to_xla(odd):
 
 @pytest.mark.parametrize(
     "name",
-    ["alexnet", "googlenet_bn", "lenet5", "lenet5_1998", "mnist_cnn", "plain20", "resnet50"]
-    + ["resnet50_nobn", "vgg16", "zfnet"],
+    "alexnet googlenet_bn lenet5 lenet5_1998 mnist_cnn plain20 resnet50 resnet50_nobn vgg16 zfnet".split(),
 )
 def test_every_network_takes_it(name):
     """The convolutions of all networks go through the field, whichever function is there."""
