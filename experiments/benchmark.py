@@ -1,24 +1,30 @@
-"""How fast a network trains and infers on this machine, against the machine's own peak.
+"""How fast a network trains and infers on this machine, against its peak and beside its peers.
 
     python -m experiments.benchmark --model=vgg16
     python -m experiments.benchmark --model=vgg16 --mode=inference --batch_size=1 --dtype=bfloat16
+    python -m experiments.benchmark --model=vgg16 --compare=torch-channels-last,keras,flax
 
 It prints steps/s and images/s (the median over rounds, with the slowest and the fastest), the time
 to compile, peak memory, the bytes that each device sends to others in a step, and the share of the
 machine's matrix-product peak: the floating-point operations that XLA counts in the step, over the
 time of the step, over what a large product of square matrices of the same type reaches in the same
 run, on as many devices.
+
+With --compare it prints a line of JSON for this network and for each peer, measured in turns, each
+in a process of its own, and a table. The peers are 'flax' (the same network of Flax's own layers),
+'keras' (keras.applications on JAX), 'torch', 'torch-channels-last' and 'torch-compile' (those of
+torchvision: eager, in the layout that is fastest, and that by torch.compile).
 """
 
 import argparse
 import dataclasses
 import datetime
 import json
-import resource
+import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,37 +34,15 @@ import numpy as np
 
 from experiments import report
 from experiments.commandline import run_main
-from experiments.plain_training import NORMALISE, batch_shapes, memory, plain_training
-from jaxcnn import models
+from experiments.comparison import compare, lines, table
+from experiments.contestants import PEERS, Task, check_peer
+from experiments.contestants.ours import compile_step, layout_for, peak_memory
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
-from jaxcnn.randomness import Purpose, host_generator
-from jaxcnn.training.devices import Layout, ParallelConfig, make_layout
-from jaxcnn.training.metrics import ClassSums
-from jaxcnn.training.steps import make_eval_step
-from jaxcnn.training.traffic import exchanged_bytes
+from jaxcnn.training.devices import Layout
 
 # The side of the square matrices: large enough to fill the device, small enough to be quick.
 _PEAK_SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
-
-
-@dataclasses.dataclass(frozen=True)
-class Compiled:
-    """A step ready to be timed.
-
-    Attributes:
-      advance: runs the step once and returns what to wait for.
-      seconds: what compiling it took.
-      operations: floating-point operations of a step over all devices, as XLA counts them.
-      memory: bytes on one device: arguments, results and temporaries; None where unknown.
-      exchanged: bytes that one device sends in a step, by the kind of exchange.
-    """
-
-    advance: Callable[[], Any]
-    seconds: float
-    operations: float
-    memory: int | None
-    exchanged: Mapping[str, int]
 
 
 def measure_rounds(advance: Callable[[], Any], *, rounds: int, steps: int) -> list[float]:
@@ -85,66 +69,24 @@ def matrix_product_peak(layout: Layout, dtype: jnp.dtype, *, rounds: int) -> flo
     return len(layout.devices) * 2 * side**3 / min(times)
 
 
-def compile_step(arguments: argparse.Namespace, layout: Layout) -> Compiled:
-    """The training or the evaluation step of a network on random images, compiled.
-
-    Raises:
-      UserError: there is no such network, or the images are too small for it.
-    """
-    model = models.create_model(
-        arguments.model, dtype=jnp.dtype(arguments.dtype), num_classes=arguments.num_classes
-    )
-    random = host_generator(0, Purpose.BENCHMARK, 0)
-    shapes = batch_shapes(arguments.batch_size, arguments.image_size)
-    count, image = arguments.batch_size, shapes["image"]
-    batch = layout.place(
-        {
-            "image": random.integers(0, 256, image.shape, dtype=image.dtype),
-            "label": random.integers(0, arguments.num_classes, count).astype(np.int32),
-            "index": np.arange(count, dtype=np.int32),
-            "weight": np.ones(count, np.float32),
-        }
-    )
-    create, step = plain_training(model, arguments.image_size)
-    jax.eval_shape(create)  # images too small for the network are seen before anything slow
-    state = layout.replicate(jax.jit(create)())
-
-    inputs: tuple[Any, ...]
-    if arguments.mode == "train":
-        function, inputs = layout.compile(step, donate=(0,)), (state, batch)
-    else:
-        sums = layout.replicate(ClassSums.zeros(arguments.num_classes))
-        function = layout.compile(make_eval_step(model, NORMALISE), donate=(1,))
-        inputs = (state.variables(), sums, batch)
-
-    start = time.perf_counter()
-    lowered = function.lower(*inputs)
-    executable = lowered.compile()
-    seconds = time.perf_counter() - start
-    # What a step gives is what the next one takes: the state, or the evaluation's sums.
-    carried = {"train": 0, "inference": 1}[arguments.mode]
-    waiting = list(inputs)
-
-    def advance() -> Any:
-        result = executable(*waiting)
-        waiting[carried] = result[0] if arguments.mode == "train" else result
-        return result
-
-    return Compiled(
-        advance=advance,
-        seconds=seconds,
-        operations=lowered.cost_analysis()["flops"],
-        memory=memory(executable),
-        exchanged=exchanged_bytes(executable.as_text()),
-    )
+def _task(arguments: argparse.Namespace) -> Task:
+    names = [field.name for field in dataclasses.fields(Task)]
+    return Task(**{name: getattr(arguments, name) for name in names})
 
 
-def peak_memory(layout: Layout) -> int:
-    """The most bytes in use so far: on the first device, or on CPU by this process."""
-    on_device = layout.devices[0].memory_stats()
-    if on_device is not None and "peak_bytes_in_use" in on_device:
-        return on_device["peak_bytes_in_use"]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _circumstances(arguments: argparse.Namespace, devices: Sequence[jax.Device]) -> dict[str, Any]:
+    """What a figure depends on, but for the versions."""
+    return {
+        "command": f"python -m experiments.benchmark {' '.join(sys.argv[1:])}".strip(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "hardware": report.hardware(devices),
+        "processor": report.processor(),
+        # glibc's large pages alone change what a CPU does by a fifth and more.
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
+        **dataclasses.asdict(_task(arguments)),
+        "rounds": arguments.rounds,
+        "steps": arguments.steps,
+    }
 
 
 def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -153,30 +95,20 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
       UserError: the arguments cannot work.
     """
-    layout = make_layout(ParallelConfig(devices=arguments.devices))
-    if arguments.batch_size % len(layout.devices):
-        raise UserError(
-            f"--batch_size={arguments.batch_size} cannot be divided over {len(layout.devices)} "
-            "devices; give a multiple, or fewer by --devices."
-        )
+    task = _task(arguments)
+    layout = layout_for(task)
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is measured
     try:
-        step = compile_step(arguments, layout)
+        step = compile_step(task, layout)
     finally:
         jax.config.update("jax_enable_compilation_cache", True)
     times = measure_rounds(step.advance, rounds=arguments.rounds, steps=arguments.steps)
-    memory = peak_memory(layout)
+    memory = peak_memory(layout.devices[0])
     peak = matrix_product_peak(layout, jnp.dtype(arguments.dtype), rounds=arguments.rounds)
     median = statistics.median(times)
     return {
-        "command": f"python -m experiments.benchmark {' '.join(sys.argv[1:])}".strip(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "hardware": report.hardware(layout.devices),
+        **_circumstances(arguments, layout.devices),
         "versions": report.versions(),
-        **{
-            name: getattr(arguments, name)
-            for name in ("model", "mode", "batch_size", "image_size", "dtype", "rounds", "steps")
-        },
         "steps_per_second": 1 / median,
         "images_per_second": arguments.batch_size / median,
         "images_per_second_slowest": arguments.batch_size / max(times),
@@ -190,6 +122,25 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
         "matrix_product_gigaflop_per_second": peak / 1e9,
         "share_of_peak": step.operations / median / peak,
     }
+
+
+def side_by_side(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The measurements of one network and its peers, as a JSON-able dict; printed as they come.
+
+    Raises:
+      UserError: there is no such peer, its packages are missing, or it cannot do the task.
+    """
+    for peer in arguments.compare:
+        check_peer(peer)
+    task = _task(arguments)
+    measured = compare(
+        ["jaxcnn", *arguments.compare], task, rounds=arguments.rounds, steps=arguments.steps
+    )
+    contestants = lines(measured, task)
+    for line in contestants:
+        print(json.dumps(line))
+    print(table(measured, task))
+    return {**_circumstances(arguments, jax.devices()), "contestants": contestants}
 
 
 def text(result: dict[str, Any]) -> str:
@@ -235,13 +186,29 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--devices", type=int, help="the first so many (default: all)")
     parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
     parser.add_argument("--steps", type=int, default=3, help="in a round (default: 3)")
+    parser.add_argument(
+        "--convolution",
+        choices=("auto", "xla", "products"),
+        default="auto",
+        help="how ours are computed, as model.convolution of a configuration (default: auto)",
+    )
+    parser.add_argument(
+        "--compare",
+        type=lambda names: tuple(name for name in names.split(",") if name),
+        default=(),
+        metavar="PEER,...",
+        help=f"also measure these, in turns: {', '.join(PEERS)}",
+    )
     parser.add_argument("--output", type=Path, help="also write the measurements as JSON here")
     arguments = parser.parse_args(argv)
     for name in ("batch_size", "image_size", "num_classes", "rounds", "steps"):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name}={getattr(arguments, name)} must be 1 or more.")
-    result = benchmark(arguments)
-    print(text(result))
+    if arguments.compare:
+        result = side_by_side(arguments)
+    else:
+        result = benchmark(arguments)
+        print(text(result))
     if arguments.output is not None:
         write_atomically(arguments.output, json.dumps(result, indent=2) + "\n")
     return 0

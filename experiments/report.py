@@ -1,6 +1,7 @@
 """The result of a run, as the dict that is written and as the text that is printed."""
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,16 @@ def hardware(devices: Sequence[jax.Device]) -> str:
     return (
         f"{name} ({count} device{'s' * (count > 1)}, {processes} process{'es' * (processes > 1)})"
     )
+
+
+def processor() -> str:
+    """The CPU and how many of its threads there are, in words."""
+    try:
+        described = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        described = []
+    names = [line.partition(":")[2].strip() for line in described if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} threads"
 
 
 def versions() -> dict[str, str]:

@@ -29,8 +29,8 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Positions of the output whose products are made at a time: few enough for the caches, enough for
 # a product to be worth its call.
 _BLOCK = 1568
-# Below these a kernel's gradient is no faster as products.
-_CHANNELS, _POSITIONS = 64, 100
+# A kernel's gradient is no faster as products for fewer channels, smaller maps or larger windows.
+_CHANNELS, _POSITIONS, _WINDOW = 64, 200, 9
 
 
 def conv_general_dilated(
@@ -129,9 +129,8 @@ def _convolve_jvp(
 def _favours_products(kernel: tuple[int, ...], output: tuple[int, ...]) -> bool:
     """Whether the gradient of a kernel is faster as products, as measured."""
     height, width, channels, _ = kernel
-    if (height, width) == (1, 1):
-        return True
-    return channels >= _CHANNELS and output[1] * output[2] >= _POSITIONS
+    window, positions = height * width, output[1] * output[2]
+    return window == 1 or (channels >= _CHANNELS and positions >= _POSITIONS and window <= _WINDOW)
 
 
 # What is shifted is made again in the backward pass: kept, it would be the images many times over.

@@ -1,0 +1,177 @@
+"""Contestants measured side by side: in turns, so that what slows the machine slows all of them.
+
+A ratio is that of two contestants in the same round. It is told by its median over the rounds,
+unless the spread swallows it: where the middle half of the rounds' ratios holds 1, none is told.
+"""
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.contestants import Task
+from jaxcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one contestant did.
+
+    Attributes:
+      name: of the contestant.
+      versions: of what computed it.
+      seconds: a step's, in each round.
+      memory: the most bytes in use, on its device or by its process.
+    """
+
+    name: str
+    versions: Mapping[str, str]
+    seconds: Sequence[float]
+    memory: int
+
+    def images_per_second(self, batch_size: int) -> tuple[float, float, float]:
+        """The median over the rounds, the slowest round's and the fastest's."""
+        middle = statistics.median(self.seconds)
+        return batch_size / middle, batch_size / max(self.seconds), batch_size / min(self.seconds)
+
+    def ratio(self, other: "Measured") -> float | None:
+        """How many times as fast as the other this is; None where the spread swallows it."""
+        ratios = sorted(b / a for a, b in zip(self.seconds, other.seconds, strict=True))
+        if len(ratios) > 1:
+            lower, _, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+            if lower <= 1 <= upper:
+                return None
+        return statistics.median(ratios)
+
+
+class _Worker:
+    """The process of a contestant, from the outside."""
+
+    def __init__(self, name: str, task: Task) -> None:
+        self.name = name
+        # Contestants on one GPU: none takes all of its memory beforehand.
+        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "experiments.contestants.worker"),
+                *(name, json.dumps(dataclasses.asdict(task))),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        self.seconds: list[float] = []
+        self.memory = 0
+        self.versions: Mapping[str, str] = {}
+
+    def wait_until_ready(self) -> None:
+        self.versions = self._answer()["versions"]
+
+    def advance(self, steps: int) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        answer = self._answer()
+        self.seconds.append(answer["seconds"] / steps)
+        self.memory = answer["memory"]
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        _, errors = self._process.communicate()
+        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+        if self._process.returncode == 2:  # a mistake, in a sentence of its own
+            raise UserError(last)
+        raise UserError(f"{self.name} ended with status {self._process.returncode}: {last}")
+
+    def end(self) -> None:
+        """Lets it go, or makes it."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+
+def compare(names: Sequence[str], task: Task, *, rounds: int, steps: int) -> list[Measured]:
+    """Measures contestants in turns.
+
+    Args:
+      names: of `experiments.contestants`.
+      task: of all of them.
+      rounds: in each of which all have their turn, each time another first.
+      steps: in a turn.
+
+    Raises:
+      UserError: one of them cannot do the task; its sentence is passed on.
+    """
+    workers: list[_Worker] = []
+    try:
+        for name in names:  # one after the other, as they compile
+            workers.append(_Worker(name, task))
+            workers[-1].wait_until_ready()
+        for i in range(rounds):
+            first = i % len(workers)
+            for worker in workers[first:] + workers[:first]:
+                worker.advance(steps)
+        return [Measured(w.name, w.versions, w.seconds, w.memory) for w in workers]
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def lines(measured: Sequence[Measured], task: Task) -> list[dict[str, Any]]:
+    """What is recorded of each contestant, JSON-able."""
+    result = []
+    for each in measured:
+        middle, slowest, fastest = each.images_per_second(task.batch_size)
+        result.append(
+            {
+                "contestant": each.name,
+                "versions": dict(each.versions),
+                "images_per_second": middle,
+                "images_per_second_slowest": slowest,
+                "images_per_second_fastest": fastest,
+                "milliseconds_per_step": 1000 * statistics.median(each.seconds),
+                "peak_memory_bytes": each.memory,
+                "times_as_fast_as": {
+                    other.name: each.ratio(other) for other in measured if other is not each
+                },
+            }
+        )
+    return result
+
+
+def table(measured: Sequence[Measured], task: Task) -> str:
+    """The first contestant beside the others, as a person reads it."""
+    first = measured[0]
+    rows = [("", "images/s", "slowest to fastest", "ms a step", "peak GiB", f"{first.name} is")]
+    for each in measured:
+        middle, slowest, fastest = each.images_per_second(task.batch_size)
+        ratio = None if each is first else first.ratio(each)
+        told = "not told apart" if ratio is None else f"{ratio:.2f} times"
+        rows.append(
+            (
+                each.name,
+                f"{middle:.2f}",
+                f"{slowest:.2f} to {fastest:.2f}",
+                f"{1000 * statistics.median(each.seconds):.0f}",
+                f"{each.memory / 2**30:.2f}",
+                "" if each is first else told,
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

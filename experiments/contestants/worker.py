@@ -1,0 +1,41 @@
+"""The process of one contestant: it is told its task, and then when to advance.
+
+    python -m experiments.contestants.worker NAME TASK
+
+TASK is the fields of `Task` as JSON. It answers on stdout by lines of JSON: once it is ready, the
+versions; and for each line on stdin, a number of steps, their seconds and its peak memory so far.
+A mistake is one sentence on stderr and the exit status 2.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from experiments.commandline import run_main
+from experiments.contestants import Task, prepare
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serves until stdin ends; returns the exit status."""
+    name, task = argv
+    # Whatever a library prints is not an answer.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    contestant = prepare(name, Task(**json.loads(task)))
+    contestant.advance()
+    contestant.wait()
+    print(json.dumps({"versions": dict(contestant.versions)}), file=answers)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            contestant.advance()
+        contestant.wait()
+        seconds = time.perf_counter() - start
+        print(json.dumps({"seconds": seconds, "memory": contestant.peak_memory()}), file=answers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, sys.argv[1]))
