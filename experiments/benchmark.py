@@ -34,11 +34,11 @@ import numpy as np
 
 from experiments import report
 from experiments.commandline import run_main
-from experiments.comparison import compare, lines, table
+from experiments.comparison import compare, lines, summary, table
 from experiments.contestants import PEERS, Task, check_peer
 from experiments.contestants.ours import compile_step, layout_for, peak_memory
 from jaxcnn.errors import UserError
-from jaxcnn.files import write_atomically
+from jaxcnn.files import read_object, write_atomically
 from jaxcnn.training.devices import Layout
 
 # The side of the square matrices: large enough to fill the device, small enough to be quick.
@@ -139,8 +139,18 @@ def side_by_side(arguments: argparse.Namespace) -> dict[str, Any]:
     contestants = lines(measured, task)
     for line in contestants:
         print(json.dumps(line))
-    print(table(measured, task))
+    print(table(contestants))
     return {**_circumstances(arguments, jax.devices()), "contestants": contestants}
+
+
+def _recorded(file: Path) -> dict[str, Any]:
+    try:
+        result = read_object(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); give what --output wrote.") from error
+    if "contestants" not in result:
+        raise UserError(f"{file} holds no comparison; give what --compare writes by --output.")
+    return result
 
 
 def text(result: dict[str, Any]) -> str:
@@ -199,11 +209,21 @@ def main(argv: Sequence[str]) -> int:
         metavar="PEER,...",
         help=f"also measure these, in turns: {', '.join(PEERS)}",
     )
+    parser.add_argument(
+        "--summary",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="measure nothing: print a table of what --compare has written by --output",
+    )
     parser.add_argument("--output", type=Path, help="also write the measurements as JSON here")
     arguments = parser.parse_args(argv)
     for name in ("batch_size", "image_size", "num_classes", "rounds", "steps"):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name}={getattr(arguments, name)} must be 1 or more.")
+    if arguments.summary:
+        print(summary([_recorded(file) for file in arguments.summary]))
+        return 0
     if arguments.compare:
         result = side_by_side(arguments)
     else:

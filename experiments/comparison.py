@@ -149,21 +149,28 @@ def lines(measured: Sequence[Measured], task: Task) -> list[dict[str, Any]]:
     return result
 
 
-def table(measured: Sequence[Measured], task: Task) -> str:
-    """The first contestant beside the others, as a person reads it."""
-    first = measured[0]
-    rows = [("", "images/s", "slowest to fastest", "ms a step", "peak GiB", f"{first.name} is")]
-    for each in measured:
-        middle, slowest, fastest = each.images_per_second(task.batch_size)
-        ratio = None if each is first else first.ratio(each)
+def table(contestants: Sequence[Mapping[str, Any]]) -> str:
+    """The first contestant beside the others, as a person reads it.
+
+    Args:
+      contestants: as `lines` gives them.
+    """
+    first = contestants[0]
+    rows = [
+        ("", "images/s", "slowest to fastest", "ms a step", "peak GiB", f"{first['contestant']} is")
+    ]
+    for each in contestants:
+        name = each["contestant"]
+        slowest, fastest = (each[f"images_per_second_{end}"] for end in ("slowest", "fastest"))
+        ratio = first["times_as_fast_as"].get(name)
         told = "not told apart" if ratio is None else f"{ratio:.2f} times"
         rows.append(
             (
-                each.name,
-                f"{middle:.2f}",
+                name,
+                f"{each['images_per_second']:.2f}",
                 f"{slowest:.2f} to {fastest:.2f}",
-                f"{1000 * statistics.median(each.seconds):.0f}",
-                f"{each.memory / 2**30:.2f}",
+                f"{each['milliseconds_per_step']:.0f}",
+                f"{each['peak_memory_bytes'] / 2**30:.2f}",
                 "" if each is first else told,
             )
         )
@@ -175,3 +182,27 @@ def table(measured: Sequence[Measured], task: Task) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> str:
+    """Several recorded comparisons as one table in Markdown: images/s, and how many times a peer's.
+
+    Args:
+      results: as ``experiments.benchmark --output`` writes them.
+    """
+    peers = list(
+        dict.fromkeys(each["contestant"] for r in results for each in r["contestants"][1:])
+    )
+    head = ["network", "step", "jaxcnn", *peers]
+    rows = [head, ["-" * len(name) for name in head]]
+    for result in results:
+        first, *others = result["contestants"]
+        cells = {}
+        for each in others:
+            ratio = first["times_as_fast_as"][each["contestant"]]
+            times = "not told apart" if ratio is None else f"×{ratio:.2f}"
+            cells[each["contestant"]] = f"{each['images_per_second']:.2f} ({times})"
+        step = f"{result['mode']}, batch {result['batch_size']}"
+        own = f"{first['images_per_second']:.2f}"
+        rows.append([result["model"], step, own, *(cells.get(peer, "") for peer in peers)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from experiments import benchmark, contestants
+from experiments import benchmark
+from experiments import contestants as peers
 from experiments.commandline import run_main
-from experiments.comparison import Measured, compare, table
+from experiments.comparison import Measured, compare, lines, table
 from experiments.contestants import Task, check_peer
 from experiments.contestants.plain_flax import max_pool
 from jaxcnn.errors import UserError
@@ -34,7 +35,7 @@ def test_a_ratio_is_that_of_the_same_rounds():
 def test_no_ratio_is_told_where_the_spread_swallows_it():
     ours, peer = measured("ours", 1.0, 1.0, 1.0, 1.0), measured("peer", 0.8, 0.9, 1.2, 1.5)
     assert ours.ratio(peer) is None
-    assert "not told apart" in table([ours, peer], TASK)
+    assert "not told apart" in table(lines([ours, peer], TASK))
 
 
 def test_one_bad_round_does_not_hide_the_others():
@@ -48,14 +49,18 @@ def test_contestants_take_turns_and_are_printed(tmp_path, capsys):
     arguments += ["--num_classes=4", "--devices=1", "--rounds=2", "--steps=1", "--compare=flax"]
     assert run_main(benchmark.main, "benchmark", [*arguments, f"--output={output}"]) == 0
     *printed, _, ours, peer = capsys.readouterr().out.splitlines()
-    lines = [json.loads(line) for line in printed]
-    assert [line["contestant"] for line in lines] == ["jaxcnn", "flax"]
-    assert json.loads(output.read_text())["contestants"] == lines
-    for line, row in zip(lines, (ours, peer), strict=True):
+    contestants = [json.loads(line) for line in printed]
+    assert [line["contestant"] for line in contestants] == ["jaxcnn", "flax"]
+    assert json.loads(output.read_text())["contestants"] == contestants
+    for line, row in zip(contestants, (ours, peer), strict=True):
         assert row.startswith(line["contestant"])
         assert f"{line['images_per_second']:.2f}" in row
         assert line["images_per_second"] == pytest.approx(2000 / line["milliseconds_per_step"])
         assert line["peak_memory_bytes"] > 2**26
+    assert run_main(benchmark.main, "benchmark", [f"--summary={output}"]) == 0
+    *_, row = capsys.readouterr().out.splitlines()
+    ours, peer = (f"{line['images_per_second']:.2f}" for line in contestants)
+    assert row.startswith(f"| vgg_small | inference, batch 2 | {ours} | {peer} (")
 
 
 @pytest.mark.parametrize("pool", [(2, 2, 0, False), (3, 2, 0, True), (3, 2, 1, False)])
@@ -73,9 +78,18 @@ def test_plain_pools_are_the_same(pool, side):
 def test_an_unknown_peer_and_a_missing_package_are_one_sentence(monkeypatch):
     with pytest.raises(UserError, match="did you mean 'torch'"):
         check_peer("troch")
-    monkeypatch.setattr(contestants.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install torch torchvision"):
         check_peer("torch-compile")
+
+
+@pytest.mark.parametrize(("written", "word"), [(None, "cannot be read"), ("{}", "no comparison")])
+def test_a_summary_of_something_else_is_one_sentence(written, word, tmp_path, capsys):
+    file = tmp_path / "speed.json"
+    if written is not None:
+        file.write_text(written)
+    assert run_main(benchmark.main, "benchmark", [f"--summary={file}"]) == 2
+    assert word in capsys.readouterr().err
 
 
 def test_the_sentence_of_a_contestant_is_passed_on():
