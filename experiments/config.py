@@ -121,6 +121,7 @@ FREE_ON_RESUME = frozenset(
         "data.threads",
         "data.prefetch",
         "data.on_error",
+        "train.remat",
         "train.log_every",
         "train.hang_limit",
         "train.max_nonfinite",

@@ -138,6 +138,13 @@ def _run(
         )
         if split := config.parallel.split_layers(shapes.params):
             print(f"Split over {config.parallel.model} devices: {', '.join(split)}.", flush=True)
+        if config.train.accumulate > 1 and shapes.batch_stats:
+            print(
+                "BatchNorm's statistics are those of micro-batches of "
+                f"{config.train.batch_size // config.train.accumulate} examples each "
+                f"(train.accumulate={config.train.accumulate}), not of the whole batch.",
+                flush=True,
+            )
     if result is not None:
         if primary:
             print("This run is finished.\n" + report.text(result, workdir.path))

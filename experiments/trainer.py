@@ -195,6 +195,8 @@ def _train_step(
         average=averaging(config.optimizer, steps_per_epoch),
         auxiliary_weight=config.train.auxiliary_weight,
         freeze=config.optimizer.freeze,
+        accumulate=config.train.accumulate,
+        remat=config.train.remat,
         axis_name=layout.axis_name,
     )
     return layout.compile(step, donate=(0,)).lower(*arguments).compile()
