@@ -115,17 +115,18 @@ def cuts(jaxpr: core.Jaxpr) -> list[int]:
 
     The memory of the backward pass is taken to be what is alive at all cuts, and twice what the
     convolutions and matrix products of the largest piece give: their outputs and the gradients
-    with respect to them. Of all ways to cut it is the one of the least, or near it.
+    with respect to them. A cut may be between any two of those, where the least is alive. Of all
+    ways to cut it is the one of the least memory, or near it.
     """
-    alive, length = _alive_after(jaxpr), len(jaxpr.eqns)
-    before = [0, *itertools.accumulate(2 * _weight(equation) for equation in jaxpr.eqns)]
-    lowest = [
-        place + 1
-        for place in range(1, length - 1)
-        if alive[place - 1] >= alive[place] < alive[place + 1]
+    alive, weights = _alive_after(jaxpr), [_weight(equation) for equation in jaxpr.eqns]
+    before = [0, *itertools.accumulate(2 * weight for weight in weights)]
+    heavy = [place for place, weight in enumerate(weights) if weight]
+    between = [
+        1 + min(range(one, other), key=lambda place: (alive[place], -place))
+        for one, other in itertools.pairwise(heavy)
     ]
-    places = [0, *lowest, length]
-    best = before[-1], [0, length]
+    places = [0, *between, len(weights)]
+    best = before[-1], [0, len(weights)]
     for k in range(_BOUNDS):
         path = _cheapest(places, before, [*alive[:-1], 0], bound=before[-1] * _FACTOR**k)
         if path is None:
