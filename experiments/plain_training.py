@@ -40,10 +40,10 @@ def plain_training(
     return functools.partial(create_state, model, optimizer, images, seed=0), step
 
 
-def batch_shapes(count: int, image_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Of a batch of so many square RGB images."""
+def batch_shapes(count: int, image_size: int, channels: int = 3) -> dict[str, jax.ShapeDtypeStruct]:
+    """Of a batch of so many square images."""
     return {
-        "image": jax.ShapeDtypeStruct((count, image_size, image_size, 3), jnp.uint8),
+        "image": jax.ShapeDtypeStruct((count, image_size, image_size, channels), jnp.uint8),
         "label": jax.ShapeDtypeStruct((count,), jnp.int32),
         "index": jax.ShapeDtypeStruct((count,), jnp.int32),
         "weight": jax.ShapeDtypeStruct((count,), jnp.float32),
