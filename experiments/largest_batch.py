@@ -134,7 +134,7 @@ def search(try_batch: Callable[[int], Tried], *, unit: int, most: int, limit: in
     """The largest multiple of ``unit`` up to ``most`` that fits; None where none does.
 
     Memory grows about in proportion to the batch: the next one that is tried is where a straight
-    line meets the limit, and every third one is in the middle of what is open, where it is no line.
+    line meets the limit, and every fourth one is in the middle of what is open, in case it is no line.
     """
     known = [try_batch(unit)]
     fits, too_large = None, unit
@@ -142,7 +142,7 @@ def search(try_batch: Callable[[int], Tried], *, unit: int, most: int, limit: in
         fits, too_large = known[0], most + unit
     while fits is not None and too_large - fits.batch > unit:
         batch = (fits.batch + too_large) // 2
-        if len(known) % 3:
+        if len(known) % 4:
             batch = _estimate(known, limit)
         batch -= batch % unit
         tried = try_batch(max(fits.batch + unit, min(batch, too_large - unit)))
@@ -159,13 +159,18 @@ def _fits(tried: Tried, limit: int) -> bool:
 
 
 def _estimate(known: Sequence[Tried], limit: int) -> int:
-    """Where the line through the two nearest to the limit meets it; at first, twice the batch."""
-    sizes = [(abs(t.memory - limit), t.batch, t.memory) for t in known if t.memory is not None]
-    if len(sizes) < 2:
-        return 2 * known[0].batch
-    (_, one, low), (_, other, high) = sorted(sizes)[:2]
-    slope = (high - low) / (other - one)
-    return int(one + (limit - low) / slope) if slope > 0 else 0
+    """Where the line through the nearest below the limit and above it meets it.
+
+    Where nothing is above, it is the line through the two that are nearest below.
+    """
+    sizes = sorted((t.batch, t.memory) for t in known if t.memory is not None)
+    below = [size for size in sizes if size[1] <= limit]
+    above = [size for size in sizes if size[1] > limit]
+    ends = [*below[-2:], *above[:1]][-2:]
+    if len(ends) < 2:
+        return 2 * below[0][0]
+    (one, low), (other, high) = ends
+    return int(one + (limit - low) / max(high - low, 1) * (other - one))
 
 
 def available(layout: Layout) -> int:
