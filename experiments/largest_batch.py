@@ -134,7 +134,7 @@ def search(try_batch: Callable[[int], Tried], *, unit: int, most: int, limit: in
     """The largest multiple of ``unit`` up to ``most`` that fits; None where none does.
 
     Memory grows about in proportion to the batch: the next one that is tried is where a straight
-    line meets the limit, and every fourth one is in the middle of what is open, in case it is no line.
+    line meets the limit, but every fourth one is in the middle of what is open.
     """
     known = [try_batch(unit)]
     fits, too_large = None, unit
