@@ -208,6 +208,8 @@ def set_up_jax() -> None:
         )
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
+        # A start has some ten small programs beside the step; jax keeps those of a second or more.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def check_same_command(config: Experiment) -> None:

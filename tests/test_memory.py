@@ -10,6 +10,8 @@ from flax import linen as nn
 from jax.tree_util import DictKey
 from networks import QUICKLY
 
+from experiments.run import main
+from experiments.vgg_imagenet import RECIPE
 from jaxcnn import models
 from jaxcnn.losses import cross_entropy
 from jaxcnn.models.layers import BatchNorm, Dropout, FullyConnected, MaxPool
@@ -21,6 +23,7 @@ from jaxcnn.training.optimizers import OptimizerConfig, make_optimizer
 from jaxcnn.training.rematerialization import cuts, rematerialized
 from jaxcnn.training.split import Split
 from jaxcnn.training.steps import create_state, make_train_step
+from jaxcnn.training.traffic import exchanged_bytes
 
 
 class Tiny(nn.Module):
@@ -192,8 +195,8 @@ def test_batch_normalisation_is_that_of_each_micro_batch(remat):
         assert_equal(ours.params, at_once("tiny_bn", dropout=0.0).params, tolerance=1e-2)
 
 
-def trained(layout, name, *, steps=3, augment=normalised, **options):
-    """The state after some steps on a layout, and the last step's metrics."""
+def compiled_on(layout, name, *, augment=normalised, **options):
+    """The step on a layout, and what it is given at first."""
     model, state, batch = parts_of(name)
     step = layout.compile(
         make_train_step(
@@ -210,7 +213,12 @@ def trained(layout, name, *, steps=3, augment=normalised, **options):
         donate=(0,),
     )
     state, placed = layout.distribute(state), layout.place(batch)
-    step = step.lower(state, placed).compile(compiler_options=QUICKLY)
+    return step.lower(state, placed).compile(compiler_options=QUICKLY), state, placed
+
+
+def trained(layout, name, *, steps=3, **options):
+    """The state after some steps on a layout, and the last step's metrics."""
+    step, state, placed = compiled_on(layout, name, **options)
     for _ in range(steps):
         state, metrics = step(state, placed)
     return layout.fetch((state.replace(plateau=None, stopping=None), metrics))
@@ -325,3 +333,47 @@ def test_cuts_are_where_little_is_alive():
 def test_what_has_nothing_to_cut_is_left_whole():
     jaxpr = jax.make_jaxpr(lambda x: jnp.sin(x).sum())(jnp.ones(3)).jaxpr
     assert cuts(jaxpr) == [0, len(jaxpr.eqns)]
+
+
+RUN = [
+    "--config=digits",
+    "--config.model.name=vgg11_bn",
+    "--config.model.width=4",
+    "--config.model.hidden=8",
+    "--config.train.steps=1",
+    "--config.train.batch_size=16",
+    "--config.schedule.warmup_epochs=0",
+    "--config.parallel.devices=2",
+]
+
+
+@pytest.mark.full
+def test_a_run_says_whose_statistics_batch_normalisation_has(tmp_path, capsys):
+    fields = ["--config.train.accumulate=2", "--config.train.remat=True"]
+    assert main(RECIPE, [*RUN, *fields, f"--config.workdir={tmp_path / 'run'}"]) == 0
+    assert "BatchNorm's statistics are those of micro-batches of 8 examples each" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (3, "train.accumulate=3 does not divide the 8 examples that each of 2 devices has of"),
+        (0, "train.accumulate=0 must be 1 or more"),
+    ],
+)
+def test_micro_batches_that_are_not_equal_are_one_sentence(count, words, tmp_path, capsys):
+    fields = [f"--config.train.accumulate={count}", f"--config.workdir={tmp_path / 'run'}"]
+    assert main(RECIPE, [*RUN, *fields]) == 2
+    errors = capsys.readouterr().err
+    assert words in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_but_sums_is_exchanged():
+    """Every device takes its part of each micro-batch from its own rows."""
+    layout = JitLayout(tuple(jax.devices()))
+    compiled = compiled_on(layout, "tiny_bn", accumulate=2, remat=True)[0]
+    assert exchanged_bytes(compiled.as_text()).keys() == {"all-reduce"}
