@@ -122,6 +122,7 @@ FREE_ON_RESUME = frozenset(
         "data.prefetch",
         "data.on_error",
         "model.convolution",
+        "train.remat",
         "train.log_every",
         "train.hang_limit",
         "train.max_nonfinite",

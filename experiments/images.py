@@ -58,6 +58,13 @@ def open_data(config: Experiment, layout: Layout) -> Data:
             f"train.batch_size={batch} cannot be divided over {parts} devices; give a multiple "
             f"of {parts}, such as {batch + -batch % parts}, or fewer devices by parallel.devices."
         )
+    own, micro_batches = batch // parts, config.train.accumulate
+    if own % micro_batches:
+        raise UserError(
+            f"train.accumulate={micro_batches} does not divide the {own} examples that each of "
+            f"{parts} devices has of train.batch_size={batch}; give a divisor, or a batch size "
+            f"that is a multiple of {parts * micro_batches}."
+        )
     train, held_out, *test = (
         open_source(config.data.source, split, data_dir=config.data.data_dir)
         for split in (config.data.train_split, config.data.eval_split, config.data.test_split)

@@ -16,7 +16,7 @@ NORMALISE = Preprocessing(mean=(128.0,) * 3, std=(64.0,) * 3)
 
 
 def plain_training(
-    model: nn.Module, image_size: int
+    model: nn.Module, image_size: int, *, accumulate: int = 1, remat: bool = False
 ) -> tuple[Callable[[], TrainState], Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
     """What makes the first state, and the step: momentum on images that are only normalised."""
     optimizer = make_optimizer(OptimizerConfig(name="momentum", weight_decay=5e-4))
@@ -34,14 +34,16 @@ def plain_training(
         seed=0,
         steps_per_epoch=1_000_000,
         log_every=1_000_000,
+        accumulate=accumulate,
+        remat=remat,
     )
     return functools.partial(create_state, model, optimizer, images, seed=0), step
 
 
-def batch_shapes(count: int, image_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Of a batch of so many square RGB images."""
+def batch_shapes(count: int, image_size: int, channels: int = 3) -> dict[str, jax.ShapeDtypeStruct]:
+    """Of a batch of so many square images."""
     return {
-        "image": jax.ShapeDtypeStruct((count, image_size, image_size, 3), jnp.uint8),
+        "image": jax.ShapeDtypeStruct((count, image_size, image_size, channels), jnp.uint8),
         "label": jax.ShapeDtypeStruct((count,), jnp.int32),
         "index": jax.ShapeDtypeStruct((count,), jnp.int32),
         "weight": jax.ShapeDtypeStruct((count,), jnp.float32),

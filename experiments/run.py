@@ -139,6 +139,13 @@ def _run(
         )
         if split := config.parallel.split_layers(shapes.params):
             print(f"Split over {config.parallel.model} devices: {', '.join(split)}.", flush=True)
+        if config.train.accumulate > 1 and shapes.batch_stats:
+            print(
+                "BatchNorm's statistics are those of micro-batches of "
+                f"{config.train.batch_size // config.train.accumulate} examples each "
+                f"(train.accumulate={config.train.accumulate}), not of the whole batch.",
+                flush=True,
+            )
     if result is not None:
         if primary:
             print("This run is finished.\n" + report.text(result, workdir.path))
@@ -202,6 +209,8 @@ def set_up_jax() -> None:
         )
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
+        # A start has some ten small programs beside the step; jax keeps those of a second or more.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def check_same_command(config: Experiment) -> None:

@@ -74,7 +74,7 @@ def train(
         best.drop_after(step)
     # Ahead of the first step, where a request to stop ends the run at once.
     with timeline.doing(Activity.COMPILATION, "compilation"):
-        train_step = _train_step(
+        train_step = compiled_step(
             config, model, augment, layout, steps_per_epoch, state, layout.place(first_batch)
         )
         is_finite = layout.compile(state_is_finite).lower(state).compile()
@@ -168,7 +168,7 @@ def train(
     return result
 
 
-def _train_step(
+def compiled_step(
     config: Experiment,
     model: nn.Module,
     augment: Augment,
@@ -176,7 +176,7 @@ def _train_step(
     steps_per_epoch: int,
     *arguments: Any,
 ) -> Any:
-    """The training step, compiled for arguments such as these."""
+    """The training step, compiled for a state and a batch such as these, or of such shapes."""
     step = make_train_step(
         model,
         make_optimizer(config.optimizer),
@@ -195,6 +195,8 @@ def _train_step(
         average=averaging(config.optimizer, steps_per_epoch),
         auxiliary_weight=config.train.auxiliary_weight,
         freeze=config.optimizer.freeze,
+        accumulate=config.train.accumulate,
+        remat=config.train.remat,
         axis_name=layout.axis_name,
     )
     return layout.compile(step, donate=(0,)).lower(*arguments).compile()

@@ -94,3 +94,12 @@ def test_importing_anything_starts_no_device_work():
         "print(xla_bridge.backends_are_initialized())"
     )
     assert in_fresh_process(code).strip() == "False"
+
+
+def test_a_command_starts_without_what_it_may_not_need():
+    """Each takes a good part of the time in which `--help` answers."""
+    slow = {"matplotlib", "scipy", "sklearn", "tensorflow_datasets", "tensorflow"}
+    code = (
+        "import sys, experiments.vgg_imagenet\nprint(*{n.partition('.')[0] for n in sys.modules})"
+    )
+    assert not slow & set(in_fresh_process(code).split())

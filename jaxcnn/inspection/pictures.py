@@ -8,13 +8,15 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from jaxcnn.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Blue and vermilion of Okabe and Ito, which all people tell apart, and a paler blue.
 TRAINING, RUNNING, EVALUATION = "#0072B2", "#A6CEE3", "#D55E00"
@@ -37,7 +39,7 @@ def draw_curves(
     Raises:
       UserError: the file cannot be written.
     """
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = _figure(10, 4.2, layout="constrained")
     figure.suptitle(title, fontsize=13)
     loss, accuracy = figure.subplots(1, 2)
     _panel(loss, "Loss", "cross-entropy (nats per image)")
@@ -86,7 +88,7 @@ def draw_batch(
         max(min(count, columns) * (side + gap) + gap, 4.0),
         title_height + math.ceil(count / columns) * row_height + gap,
     )
-    figure = Figure(figsize=size)
+    figure = _figure(*size)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     title = f"A training batch with its labels: images 1 to {count} of {len(images)}"
@@ -151,7 +153,7 @@ def draw_comparison(
     Raises:
       UserError: the file cannot be written.
     """
-    figure = Figure(figsize=(max(6.0, 3.6 * len(panels)), 7.5), layout="constrained")
+    figure = _figure(max(6.0, 3.6 * len(panels)), 7.5, layout="constrained")
     figure.suptitle(title, fontsize=13)
     axes = figure.subplots(2, len(panels), squeeze=False, sharey="row")
     for column, (name, compared) in enumerate(panels.items()):
@@ -193,7 +195,7 @@ def draw_comparison(
     save_figure(figure, path)
 
 
-def _panel(axes: Axes, title: str, quantity: str, along: str = "epochs") -> None:
+def _panel(axes: "Axes", title: str, quantity: str, along: str = "epochs") -> None:
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(along)
     axes.set_ylabel(quantity)
@@ -211,7 +213,7 @@ def _series(
 
 
 def _curve(
-    axes: Axes, points: tuple[list[float], list[float]], label: str, color: str, style: str
+    axes: "Axes", points: tuple[list[float], list[float]], label: str, color: str, style: str
 ) -> None:
     """A line whose marks are small enough not to hide it where there are many; none of nothing."""
     if points[0]:
@@ -219,7 +221,15 @@ def _curve(
         axes.plot(*points, style, color=color, markersize=size, linewidth=1.5, label=label)
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def _figure(width: float, height: float, **options: Any) -> "Figure":
+    """An empty figure of so many inches."""
+    # Not imported with this file: it is a fifth of what a command takes to start.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), **options)
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
     """Writes a figure as a PNG file, whole or not at all; the same picture is the same bytes."""
     png = io.BytesIO()
     # Without matplotlib's version in it: the same picture is the same bytes.

@@ -3,7 +3,7 @@
 import jax
 
 from jaxcnn.losses import cross_entropy, maximum_a_posteriori, smoothed
-from jaxcnn.training.steps import Loss
+from jaxcnn.training.gradients import Loss
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "map": maximum_a_posteriori}
 

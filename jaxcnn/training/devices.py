@@ -130,6 +130,16 @@ class Layout(Protocol):
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Lays this process's slice of a global batch over its devices."""
 
+    def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        """A distributed state and a placed global batch, but for their values.
+
+        A step can be lowered and compiled for them, on a machine that could not hold them.
+
+        Args:
+          state: a tree of what has a shape and a type.
+          batch: another.
+        """
+
     def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
         """Compiles a step whose last argument is a placed batch and whose others are distributed.
 

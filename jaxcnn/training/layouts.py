@@ -80,15 +80,6 @@ class JitLayout:
         }
 
     def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
-        """A distributed state and a placed global batch, but for their values.
-
-        A step can be lowered and compiled for them, on a machine that could not hold them.
-
-        Args:
-          state: a tree of what has a shape and a type.
-          batch: another.
-        """
-
         def laid(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
@@ -164,6 +155,17 @@ class PmapLayout:
             )
             for k, v in batch.items()
         }
+
+    def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        count = len(self.devices)
+
+        def row(*shape: int, of: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((count, *shape), of.dtype, sharding=self._rows)
+
+        return (
+            jax.tree.map(lambda x: row(*x.shape, of=x), state),
+            jax.tree.map(lambda x: row(x.shape[0] // count, *x.shape[1:], of=x), batch),
+        )
 
     def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
         return jax.pmap(step, axis_name=AXIS, donate_argnums=donate, devices=self.devices)

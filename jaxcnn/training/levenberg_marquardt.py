@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from jaxcnn.training.gradients import Loss
 from jaxcnn.training.second_derivatives import second_derivatives
-from jaxcnn.training.steps import Augment, Batch, Loss
+from jaxcnn.training.steps import Augment, Batch
 from jaxcnn.training.transformations import Curvature
 
 _HEAD = "logits"

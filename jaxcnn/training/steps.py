@@ -17,7 +17,8 @@ from flax import struct
 
 from jaxcnn.losses import cross_entropy
 from jaxcnn.randomness import Purpose, device_key
-from jaxcnn.training.layer_patterns import chosen_leaves, running_statistics
+from jaxcnn.training.gradients import Loss, kept, make_gradients
+from jaxcnn.training.layer_patterns import chosen_leaves
 from jaxcnn.training.left_out import LeftOut, all_finite, chosen_by
 from jaxcnn.training.metrics import ClassSums, Sums, measure, measure_classes
 from jaxcnn.training.schedules import Monitor
@@ -28,8 +29,6 @@ Prepare = Callable[[jax.Array], jax.Array]
 # From a batch and the step to what the network takes in training, and its targets: whole numbers,
 # shape (n,), or distributions over the classes, shape (n, classes).
 Augment = Callable[[Batch, jax.Array], tuple[jax.Array, jax.Array]]
-# From logits (n, classes) and targets to the loss of each example (n,).
-Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @struct.dataclass
@@ -122,6 +121,8 @@ def make_train_step(
     average: Callable[[jax.Array], jax.Array | float] | None = None,
     auxiliary_weight: float = 0.3,
     freeze: str | None = None,
+    accumulate: int = 1,
+    remat: bool = False,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The function of one update.
@@ -147,46 +148,32 @@ def make_train_step(
         function of the step; None for no average.
       auxiliary_weight: of each auxiliary classifier's loss in the whole.
       freeze: the optimizer's pattern of layers that stay as they are.
+      accumulate: in how many parts, in turn, the batch is differentiated.
+      remat: compute again for the backward pass what the forward pass would leave for it.
       axis_name: the axis of pmap; None under jit.
 
     Returns:
       A function of (state, batch) that gives the next state and the step's ``loss`` (nats, all of
       it), ``learning_rate`` and ``finite`` (whether the update was made).
     """
+    gradients_of = make_gradients(
+        model,
+        loss,
+        seed=seed,
+        auxiliary_weight=auxiliary_weight,
+        freeze=freeze,
+        accumulate=accumulate,
+        remat=remat,
+    )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         images, targets = augment(batch, state.step)
         labels, weights = batch["label"], batch["weight"]
         counted = jnp.maximum(_total(jnp.sum(weights), axis_name), 1.0)
-        frozen = chosen_leaves(freeze, state.params)
-
-        def kept(before: Any, after: Any) -> Any:
-            """``after``, but of frozen layers ``before``: not even -0.0 may become 0.0."""
-            return jax.tree.map(lambda stays, b, a: b if stays else a, frozen, before, after)
-
-        def loss_function(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
-            with nn.intercept_methods(running_statistics(freeze)):
-                logits, updated = model.apply(
-                    # What is kept is no function of `params`: no gradient is computed for it.
-                    {"params": kept(state.params, params), "batch_stats": state.batch_stats},
-                    images,
-                    train=True,
-                    rngs={"dropout": device_key(seed, Purpose.DROPOUT, state.step)},
-                    mutable=["batch_stats", "aux_logits"],
-                )
-            own = losses = loss(logits, targets)
-            for auxiliary in jax.tree.leaves(updated.get("aux_logits", {})):
-                losses += auxiliary_weight * loss(auxiliary, targets)
-            # This device's share of the mean over the global batch.
-            share = jnp.sum(weights * losses) / counted
-            return share, (logits, own, updated.get("batch_stats", {}))
-
-        (total, (logits, losses, batch_stats)), gradients = jax.value_and_grad(
-            loss_function, has_aux=True
-        )(state.params)
-        total, gradients = _total((total, gradients), axis_name)
+        share = gradients_of(state, images, targets, weights, counted)
+        total, gradients = _total((share.total, share.params), axis_name)
         # All of them are of the global batch by now, so that all devices decide alike.
-        finite = all_finite((total, gradients, batch_stats))
+        finite = all_finite((total, gradients, share.batch_stats))
 
         rate = learning_rate(state.step) * plateau_factor ** state.plateau.reductions.astype(
             jnp.float32
@@ -194,10 +181,11 @@ def make_train_step(
         updates, opt_state = optimizer.update(
             gradients, state.opt_state, state.params, learning_rate=rate, finite=finite
         )
-        params = kept(state.params, optax.apply_updates(state.params, updates))
+        frozen = chosen_leaves(freeze, state.params)
+        params = kept(frozen, state.params, optax.apply_updates(state.params, updates))
         params = chosen_by(finite, params, state.params)
 
-        measured = _total(measure(logits, labels, weights, losses), axis_name)
+        measured = _total(measure(share.logits, labels, weights, share.losses), axis_name)
         sums = chosen_by(finite, measured, Sums.zeros())
 
         epoch_starts = state.step % steps_per_epoch == 0
@@ -211,13 +199,13 @@ def make_train_step(
         averaged = None
         if average is not None:
             weight = average(state.step)
-            averaged = kept(state.ema, optax.incremental_update(params, state.ema, weight))
+            averaged = kept(frozen, state.ema, optax.incremental_update(params, state.ema, weight))
             averaged = chosen_by(finite, averaged, state.ema)
         state = dataclasses.replace(
             state,
             step=state.step + 1,
             params=params,
-            batch_stats=chosen_by(finite, batch_stats, state.batch_stats),
+            batch_stats=chosen_by(finite, share.batch_stats, state.batch_stats),
             opt_state=opt_state,
             ema=averaged,
             window=add(state.window, window_starts),

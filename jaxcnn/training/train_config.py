@@ -15,6 +15,11 @@ class TrainConfig:
       steps: updates to make, in place of `epochs`; the last epoch may then be a part of one, after
         which there is an evaluation and a checkpoint as after a whole one. None: whole epochs.
       batch_size: examples in a step, over all devices and processes together.
+      accumulate: micro-batches that a step's batch is computed in, one after the other, in less
+        memory; the update is that of the whole batch, with its dropout masks. BatchNorm takes each
+        micro-batch's own statistics, and their mean for its running ones.
+      remat: compute activations again in the backward pass instead of keeping them all: less
+        memory, for up to a third more operations and the same numbers.
       loss: 'cross_entropy', or 'map', the maximum a posteriori criterion of LeNet-5's distances
         (LeCun et al. 1998, equation 9); the evaluation's loss is the same.
       label_smoothing: share of each training target that is spread evenly over all classes; the
@@ -36,6 +41,8 @@ class TrainConfig:
     epochs: int = 30
     steps: int | None = None
     batch_size: int = 128
+    accumulate: int = 1
+    remat: bool = False
     loss: Literal["cross_entropy", "map"] = "cross_entropy"
     label_smoothing: float = 0.0
     auxiliary_weight: float = 0.3
@@ -47,7 +54,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raises a UserError for values that cannot work."""
-        for name in ("epochs", "batch_size", "log_every", "max_nonfinite"):
+        for name in ("epochs", "batch_size", "accumulate", "log_every", "max_nonfinite"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name}={getattr(self, name)} must be 1 or more.")
         if self.steps is not None and self.steps < 1:
