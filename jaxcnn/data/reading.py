@@ -1,0 +1,73 @@
+"""From an encoded image to what a view shows of it, in its place in a batch.
+
+No more is decoded than is shown. Exactly: the pixels are those of the whole image, decoded as
+`jaxcnn.data.decode` says, whatever is left out on the way.
+
+Fast, for training: of a JPEG, the scale is the smallest of 1/8, 1/4, 1/2 and full at which the
+drawn part has as many rows and columns as are shown, and is a function of that part and the image's
+size alone, so that a batch stays one of (seed, step). The inverse DCT and the interpolation of
+colour are libjpeg's faster ones, and a part is reduced bilinearly by less than 2 (a kernel of two
+pixels leaves none out up to there, and at 2 is the mean of four). A part that would be cropped from
+the rescaled image is cropped first, to whole pixels, and then rescaled, which moves it by half a
+pixel of the original at most. What is not decoded in parts (see `jaxcnn.data.jpeg`) is read exactly.
+"""
+
+import numpy as np
+
+from jaxcnn.data.data_config import Decode
+from jaxcnn.data.decode import decode as decode_whole
+from jaxcnn.data.jpeg import Choice, Window, decode_window
+from jaxcnn.data.views import View
+
+_REDUCTIONS = (8, 4, 2)
+
+
+def read_view(
+    data: bytes, view: View, out: np.ndarray, *, decode: Decode = "exact", name: str = "image"
+) -> None:
+    """Writes what a view shows of an encoded image into `out`.
+
+    Args:
+      data: the file's bytes.
+      view: the view.
+      out: uint8, shape ``(size, size, channels)``, contiguous.
+      decode: exactly or fast.
+      name: what to call the image in an error.
+
+    Raises:
+      UserError: as in `jaxcnn.data.decode.decode`; `out` is as it was.
+    """
+    channels = out.shape[2]
+    if decode == "fast" and view.can_be_cut_first:
+        part = decode_window(data, channels, lambda *size: fast_choice(view, *size), fast=True)
+        if part is not None:
+            view.resize_into(out, part, bilinear_below=2)
+            return
+    part = decode_window(data, channels, lambda *size: exact_choice(view, *size))
+    if part is None:
+        image = decode_whole(data, channels, shorter_side=view.shorter_side, name=name)
+        view.apply_into(out, image)
+    elif view.parts is None:
+        view.apply_into(out, part)
+    else:
+        view.resize_into(out, part)
+
+
+def exact_choice(view: View, height: int, width: int) -> Choice:
+    """What is decoded of a JPEG: at the scale that Pillow takes, the part, or else all of it."""
+    most = min(height, width) // view.shorter_side
+    reduction = next((each for each in _REDUCTIONS if each <= most), 1)
+    height, width = -(-height // reduction), -(-width // reduction)
+    if view.parts is None:
+        return Window(0, 0, height, width), reduction
+    return view.parts.window(height, width, view.top, view.left), reduction
+
+
+def fast_choice(view: View, height: int, width: int) -> Choice:
+    """The drawn part at the smallest scale that leaves `view.size` rows and columns of it."""
+    window = view.window(height, width)
+    most = min(window.rows, window.columns) // view.size
+    reduction = next((each for each in _REDUCTIONS if each <= most), 1)
+    if reduction == 1:
+        return window, 1
+    return Window(*(each // reduction for each in window)), reduction
