@@ -127,14 +127,16 @@ def test_cmyk_is_left_to_pillow():
     Image.fromarray(photo(60, 80)).convert("CMYK").save(stream, "JPEG")
     assert decode_window(stream.getvalue(), 3, lambda *size: (Window(0, 0, *size), 1)) is None
     for view in drawn(AREA, 32, 3):
-        np.testing.assert_array_equal(shown(stream.getvalue(), view), whole(stream.getvalue(), view))
+        np.testing.assert_array_equal(
+            shown(stream.getvalue(), view), whole(stream.getvalue(), view)
+        )
 
 
 def test_a_truncated_image_is_refused_whatever_part_is_drawn():
     data = encoded(photo(90, 120))[:-400]
     view = View(scale=1, size=16, top=0.0, left=0.0, parts=Parts(((0.1, 1.0),), 1.0))
     out = np.full((16, 16, 3), 7, np.uint8)
-    with pytest.raises(UserError, match="cut.jpg"):
+    with pytest.raises(UserError, match=r"cut\.jpg"):
         read_view(data, view, out, name="cut.jpg")
     assert (out == 7).all()
 
@@ -163,9 +165,7 @@ def test_without_the_library_the_same_is_shown(monkeypatch):
     monkeypatch.setattr(jpeg, "_library", lambda: None)
     np.testing.assert_array_equal([shown(data, view) for view in views], with_it)
     with pytest.raises(UserError, match=r"^data.decode='fast' needs libjpeg-turbo 3; `pip install"):
-        TrainBatches(
-            Photos(), config=DataConfig(decode="fast"), augment=AREA, batch_size=2, seed=0
-        )
+        TrainBatches(Photos(), config=DataConfig(decode="fast"), augment=AREA, batch_size=2, seed=0)
 
 
 def test_a_library_from_before_version_3_is_passed_over(monkeypatch):
@@ -210,39 +210,28 @@ def test_a_crop_is_cut_first_where_it_lies():
     view = View(scale=256, size=224, top=0.0, left=0.999)
     assert fast_choice(view, 375, 500) == (Window(0, 172, 328, 328), 1)
     assert fast_choice(view._replace(top=None, left=None), 1024, 1024) == (
-        Window(32, 32, 448, 448),
-        2,
+        Window(16, 16, 224, 224),
+        4,
     )
 
 
 @pytest.mark.parametrize(
-    ("config", "shape", "mean", "most"),
+    ("config", "shape", "smooth", "grained"),
     [
-        (AREA, (375, 500), 1.5, 60),  # by bilinear interpolation where exact is the mean of areas
-        (AREA, (512, 683), 2.0, 70),  # some of them at half scale
-        (AugmentConfig(scale_min=256), (375, 500), 3.0, 80),  # cut to whole pixels
+        (AREA, (375, 500), 0.4, 2),  # bilinear interpolation where exact is the mean over areas
+        (AREA, (512, 683), 1, 2.5),  # cut at half scale, to whole pixels
+        (AugmentConfig(scale_min=256), (375, 500), 1, 3.5),  # cut to whole pixels
     ],
 )
-def test_fast_is_near_exact(config, shape, mean, most):
-    """The bounds are those that the documentation of `jaxcnn.data.reading` rests on."""
-    data = encoded(photo(*shape))
-    errors = np.stack(
-        [
-            np.abs(shown(data, view, decode="fast").astype(int) - shown(data, view))
+def test_fast_is_near_exact(config, shape, smooth, grained):
+    """Off by half a pixel where it is cut to whole pixels, and by some of the grain (6 levels)."""
+    for noise, most in ((0, smooth), (6, grained)):
+        data = encoded(photo(*shape, noise=noise))
+        errors = [
+            np.abs(shown(data, view, decode="fast").astype(int) - shown(data, view)).mean()
             for view in drawn(config, 224, 16)
         ]
-    )
-    assert 0 < errors.mean(axis=(1, 2, 3)).max() < mean
-    assert errors.max() < most
-
-
-def test_the_fast_transform_alone_is_off_by_half_a_level():
-    data = encoded(photo(375, 500))
-    exact, fast = (
-        decode_window(data, 3, lambda *size: (Window(0, 0, *size), 1), fast=fast).astype(int)
-        for fast in (False, True)
-    )
-    assert 0 < np.abs(exact - fast).mean() < 1
+        assert 0 < max(errors) < most
 
 
 class Photos:
@@ -280,11 +269,10 @@ def test_only_training_is_fast():
     exact, fast = (made(TrainBatches, decode, seed=1) for decode in ("exact", "fast"))
     assert (exact[1]["image"] != fast[1]["image"]).any()
     np.testing.assert_array_equal(exact[1]["index"], fast[1]["index"])
-    np.testing.assert_array_equal(fast[1]["image"], fast[1]["image"])
     exact, fast = (made(EvalBatches, decode) for decode in ("exact", "fast"))
     np.testing.assert_array_equal(exact[1]["image"], fast[1]["image"])
 
 
 def test_a_decode_that_does_not_exist_is_refused():
-    with pytest.raises(UserError, match="data.decode"):
+    with pytest.raises(UserError, match=r"data\.decode"):
         DataConfig(decode="quick").check()

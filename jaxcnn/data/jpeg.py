@@ -22,11 +22,12 @@ from jaxcnn.errors import UserError
 # Of the TurboJPEG API, turbojpeg.h: the kind of a handle, pixel formats, parameters, colour spaces.
 _DECOMPRESS = 1
 _FORMATS = {1: 6, 3: 0}
-_SUBSAMPLING, _WIDTH, _HEIGHT, _PRECISION, _COLOR_SPACE = 4, 5, 6, 7, 8
-_FAST_UPSAMPLING, _FAST_DCT, _PROGRESSIVE, _LOSSLESS = 9, 10, 12, 15
+_PARAMETERS = (6, 5, 7, 8, 4, 12, 15)  # height, width, precision, colour space, subsampling,
+# and whether it is progressive, and lossless.
 _YCBCR, _GREY = 1, 2
 _BLOCK_WIDTHS = {0: 8, 1: 16, 2: 16, 3: 8, 4: 8, 5: 32, 6: 8}  # pixels, by chroma subsampling
 
+_MOST_PIXELS = 2**25  # held at once, in every thread; larger ones are for Pillow to judge
 _MARGIN = 2  # pixels whose colour the interpolation mixes into that of the part's edge
 _END = b"\xff\xd9"
 
@@ -53,7 +54,7 @@ Choice = tuple[Window, int]
 
 
 def decode_window(
-    data: bytes, channels: int, choose: Callable[[int, int], Choice], *, fast: bool = False
+    data: bytes, channels: int, choose: Callable[[int, int], Choice]
 ) -> np.ndarray | None:
     """A part of a JPEG, decoded at full, 1/2, 1/4 or 1/8 scale.
 
@@ -64,8 +65,6 @@ def decode_window(
       channels: 1 for grey, 3 for RGB.
       choose: of an image's height and width, the part and the scale; at a scale of 1/d the sides
         are those of the whole image divided by d and rounded up.
-      fast: the coarser inverse DCT, and colours repeated where they are interpolated else; on
-        photographs the mean error is about half a level.
 
     Returns:
       uint8, shape ``(rows, columns, channels)``; its rows need not follow one another in memory.
@@ -81,16 +80,7 @@ def decode_window(
     if library.tj3DecompressHeader(handle, data, len(data)):
         return None
     height, width, precision, colors, subsampling, *others = (
-        library.tj3Get(handle, each)
-        for each in (
-            _HEIGHT,
-            _WIDTH,
-            _PRECISION,
-            _COLOR_SPACE,
-            _SUBSAMPLING,
-            _PROGRESSIVE,
-            _LOSSLESS,
-        )
+        library.tj3Get(handle, each) for each in _PARAMETERS
     )
     if precision != 8 or colors not in (_YCBCR, _GREY) or any(others):
         return None
@@ -98,8 +88,6 @@ def decode_window(
         return None
     window, reduction = choose(height, width)
     region = _region(window, -(-width // reduction), _BLOCK_WIDTHS[subsampling] // reduction)
-    library.tj3Set(handle, _FAST_DCT, fast)
-    library.tj3Set(handle, _FAST_UPSAMPLING, fast)
     pixels = np.empty((region.height, region.width, channels), np.uint8)
     if (
         library.tj3SetScalingFactor(handle, _Factor(1, reduction))
@@ -111,9 +99,6 @@ def decode_window(
         return None
     left = window.left - region.x
     return pixels[:, left : left + window.columns]
-
-
-_MOST_PIXELS = 2**25  # held at once, in every thread; larger ones are for Pillow to judge
 
 
 def _region(window: Window, width: int, block: int) -> _Region:
@@ -179,7 +164,6 @@ def _described(library: ctypes.CDLL) -> ctypes.CDLL:
         "tj3Init": (integer,),
         "tj3Destroy": (pointer,),
         "tj3Get": (pointer, integer),
-        "tj3Set": (pointer, integer, integer),
         "tj3DecompressHeader": (pointer, ctypes.c_char_p, size),
         "tj3SetScalingFactor": (pointer, _Factor),
         "tj3SetCroppingRegion": (pointer, _Region),

@@ -5,11 +5,11 @@ No more is decoded than is shown. Exactly: the pixels are those of the whole ima
 
 Fast, for training: of a JPEG, the scale is the smallest of 1/8, 1/4, 1/2 and full at which the
 drawn part has as many rows and columns as are shown, and is a function of that part and the image's
-size alone, so that a batch stays one of (seed, step). The inverse DCT and the interpolation of
-colour are libjpeg's faster ones, and a part is reduced bilinearly by less than 2 (a kernel of two
-pixels leaves none out up to there, and at 2 is the mean of four). A part that would be cropped from
-the rescaled image is cropped first, to whole pixels, and then rescaled, which moves it by half a
-pixel of the original at most. What is not decoded in parts (see `jaxcnn.data.jpeg`) is read exactly.
+size alone, so that a batch stays a function of (seed, step). What is left to reduce by less than 2
+is reduced bilinearly (a kernel of two pixels leaves none out up to there, and at 2 is the mean of
+four). A part that would be cropped from the rescaled image is cropped first, to whole pixels, and
+then rescaled, and so is one at a reduced scale: an edge moves by half a pixel at most. What is not
+decoded in parts (see `jaxcnn.data.jpeg`) is read exactly.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ def read_view(
     """
     channels = out.shape[2]
     if decode == "fast" and view.can_be_cut_first:
-        part = decode_window(data, channels, lambda *size: fast_choice(view, *size), fast=True)
+        part = decode_window(data, channels, lambda *size: fast_choice(view, *size))
         if part is not None:
             view.resize_into(out, part, bilinear_below=2)
             return
@@ -68,6 +68,13 @@ def fast_choice(view: View, height: int, width: int) -> Choice:
     window = view.window(height, width)
     most = min(window.rows, window.columns) // view.size
     reduction = next((each for each in _REDUCTIONS if each <= most), 1)
-    if reduction == 1:
-        return window, 1
-    return Window(*(each // reduction for each in window)), reduction
+    top, left, bottom, right = (
+        (2 * edge + reduction) // (2 * reduction)  # the nearest of the reduced image's
+        for edge in (
+            window.top,
+            window.left,
+            window.top + window.rows,
+            window.left + window.columns,
+        )
+    )
+    return Window(top, left, bottom - top, right - left), reduction

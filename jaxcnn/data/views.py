@@ -39,7 +39,8 @@ class Parts(NamedTuple):
 
     def cut(self, image: np.ndarray, top: float | None, left: float | None) -> np.ndarray:
         """The part of an image ``(height, width, channels)`` at a position, as a view of it."""
-        return cut(image, self.window(*image.shape[:2], top, left))
+        height, width, _ = image.shape
+        return cut(image, self.window(height, width, top, left))
 
     def window(self, height: int, width: int, top: float | None, left: float | None) -> Window:
         """Where the part lies in an image of so many pixels.
@@ -136,7 +137,9 @@ class View(NamedTuple):
             image = _crop(image, self.scale, None, None)
         self._flip_into(out, _crop(pad(image, self.pad), self.size, self.top, self.left))
 
-    def resize_into(self, out: np.ndarray, part: np.ndarray, *, bilinear_below: float = 1.5) -> None:
+    def resize_into(
+        self, out: np.ndarray, part: np.ndarray, *, bilinear_below: float = 1.5
+    ) -> None:
         """Writes all of a part of an image into `out`, resized to its shape and mirrored at need.
 
         Args:
@@ -156,7 +159,9 @@ class View(NamedTuple):
 
     def _flip_into(self, out: np.ndarray, crop: np.ndarray) -> None:
         if self.flip:
-            cv2.flip(crop, 1, dst=_plane(out))  # 30 times as fast as NumPy's copy of a reversed view
+            cv2.flip(
+                crop, 1, dst=_plane(out)
+            )  # 30 times as fast as NumPy's copy of a reversed view
         else:
             out[...] = crop
 
@@ -186,7 +191,7 @@ def rescale(image: np.ndarray, shorter_side: int, method: int | None = None) -> 
 
 
 def _middle(height: int, width: int) -> Window:
-    """What is used of an image: all of it, if it is not more than `LONGEST_ASPECT` times as long."""
+    """What is used of an image: all, or the middle of one longer than `LONGEST_ASPECT` times."""
     longest = LONGEST_ASPECT * min(height, width)
     top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
     return Window(top, left, min(height, longest), min(width, longest))
