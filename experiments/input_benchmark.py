@@ -9,9 +9,9 @@ mirrored, shuffled and batched, through the whole pipeline, by each of the ways 
 own (`experiments.input_contestant`), in turn, round after round.
 
 What counts is images per CPU-second: over the time that all threads and processes of one way kept
-a core busy. Images per second of wall time stand beside it. Each is the median over the rounds, with
-the slowest and the fastest. A ratio is of the figures of the same round, and is left out where its
-spread is so large that it might as well be 1.
+a core busy. Images per second of wall time stand beside it. Each is the median over the rounds,
+with the slowest and the fastest. A ratio is of the figures of the same round, and is left out where
+its spread is so large that it might as well be 1.
 """
 
 import argparse
@@ -141,7 +141,9 @@ def results(root: Path, found: Rounds) -> list[dict[str, Any]]:
         line: dict[str, Any] = {
             "reader": reader,
             "form": form,
-            "kilobytes_per_image": statistics.fmean(len(each.image) for each in source) / 1000,
+            "kilobytes_per_image": sum(len(source[i].image) for i in range(len(source)))
+            / len(source)
+            / 1000,
             "rounds": len(found[reader, form]),
         }
         for measure in _MEASURES:
@@ -198,6 +200,13 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _forms(names: str) -> list[str]:
+    for name in names.split(","):
+        if name not in FORMS:
+            raise unknown_name("--forms", name, tuple(FORMS))
+    return names.split(",")
+
+
 def _peers(names: str) -> list[str]:
     """The peers that were asked for, each found to be installed."""
     asked = [name for name in names.split(",") if name]
@@ -220,6 +229,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--compare", default="", help=f"peers, of {', '.join(PEERS)} (default: none)"
     )
+    parser.add_argument("--forms", default=",".join(FORMS), help="(default: %(default)s)")
     parser.add_argument("--images", type=int, default=512, help="that there are (default: 512)")
     parser.add_argument("--images_per_round", type=int, default=1536, help="(default: 1536)")
     parser.add_argument("--batch_size", type=int, default=64, help="(default: 64)")
@@ -237,11 +247,10 @@ def main(argv: Sequence[str]) -> int:
     peers = _peers(options.compare)
     pairs = [
         (reader, form)
-        for form in FORMS
-        for reader in _OURS
-        if "raw" not in form or reader == "jaxcnn"
+        for form in _forms(options.forms)
+        for reader in (*_OURS, *peers)
+        if "raw" not in form or reader == "jaxcnn"  # of pixels nothing is decoded
     ]
-    pairs += [(peer, form) for form in ("originals", "side256") for peer in peers]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_photographs(root, options.images)

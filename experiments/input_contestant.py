@@ -1,15 +1,17 @@
 """One way to read training batches, in a process of its own that is told when to read.
 
-All make uint8 batches ``(batch, 224, 224, 3)`` of random parts of 0.08 to 1 of an image's area and 3:4
-to 4:3, resized bilinearly, mirrored every other time, shuffled, from files that the system has in
-memory, each in the format that is its own: array_record here, TFRecord for tf.data, a folder of
-files for PyTorch.
+All make uint8 batches ``(batch, 224, 224, 3)`` of random parts of an image, 0.08 to 1 of its area
+and 3:4 to 4:3, resized, mirrored every other time, shuffled, from files that the system has in
+memory, each in the format that is its own: array_record here (of pixels, TFRecord), TFRecord for
+tf.data, a folder of files for PyTorch. tf.data resizes bilinearly whatever the size; PyTorch takes
+the mean where an image is reduced, and so do we: exactly from a reduction of 1.5 on, fast from 2.
 
 The process reads a line of JSON, ``[first, count]``, on stdin, for each round, reads that many
 batches in a new iterator to its end, and answers with the seconds and the CPU seconds that it took:
 those of all its threads, and of all processes that it started and waited for.
 """
 
+import dataclasses
 import json
 import os
 import resource
@@ -25,6 +27,7 @@ from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.pipeline import TrainBatches, iterate
 from jaxcnn.data.prepared import PreparedSource
+from jaxcnn.data.sources import Example
 
 SIZE = 224
 Reader = Callable[[int, int], Iterator[Any]]
@@ -52,6 +55,11 @@ class Settings(NamedTuple):
         """The images."""
         return PreparedSource(self.name, "train", data_dir=self.root)
 
+    def examples(self) -> Iterator[Example]:
+        """Each of them once."""
+        source = self.source()
+        return (source[index] for index in range(len(source)))
+
     def scratch(self) -> Path:
         """An empty folder for them in another format."""
         folder = Path(self.root) / f"{self.reader}_{self.name}"
@@ -59,10 +67,27 @@ class Settings(NamedTuple):
         return folder
 
 
+@dataclasses.dataclass(frozen=True)
+class _Repeated:
+    """A few images as if they were ImageNet's many: the shuffled order of few costs more."""
+
+    source: PreparedSource
+
+    name = property(lambda self: self.source.name)
+    class_names = property(lambda self: self.source.class_names)
+    channels = property(lambda self: self.source.channels)
+
+    def __len__(self) -> int:
+        return 1_281_167
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[index % len(self.source)]
+
+
 def _ours(settings: Settings, decode: Any) -> Reader:
     config = DataConfig(image_size=SIZE, decode=decode, threads=settings.threads)
     batches = TrainBatches(
-        settings.source(),
+        _Repeated(settings.source()),
         config=config,
         augment=AugmentConfig(crop="area"),
         batch_size=settings.batch,
@@ -82,7 +107,7 @@ def _tfdata(settings: Settings) -> Reader:
 
     path = os.fspath(settings.scratch() / "train.tfrecord")
     with tf.io.TFRecordWriter(path) as writer:
-        for data, label, _ in settings.source():
+        for data, label, _ in settings.examples():
             feature = {
                 "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])),
                 "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
@@ -94,7 +119,7 @@ def _tfdata(settings: Settings) -> Reader:
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
 
-    def example(record: Any) -> Any:
+    def decoded(record: Any) -> Any:
         parsed = tf.io.parse_single_example(record, fields)
         begin, size, _ = tf.image.sample_distorted_bounding_box(
             tf.image.extract_jpeg_shape(parsed["image"]),
@@ -110,7 +135,7 @@ def _tfdata(settings: Settings) -> Reader:
         return tf.cast(tf.image.random_flip_left_right(image), tf.uint8), parsed["label"]
 
     dataset = tf.data.TFRecordDataset(path).repeat().shuffle(1024)
-    dataset = dataset.map(example, num_parallel_calls=settings.threads)
+    dataset = dataset.map(decoded, num_parallel_calls=settings.threads)
     dataset = dataset.batch(settings.batch, drop_remainder=True)
     options = tf.data.Options()
     options.threading.private_threadpool_size = settings.threads
@@ -130,7 +155,7 @@ def _torch(settings: Settings) -> Reader:
     from torchvision.transforms import v2
 
     folder = settings.scratch()
-    for index, (data, label, _) in enumerate(settings.source()):
+    for index, (data, label, _) in enumerate(settings.examples()):
         path = folder / str(label) / f"{index:05}.jpg"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from tensorflow_datasets.proto import tf_example_pb2
 
 from jaxcnn.data.description import first_line, image_and_label, read_info
 from jaxcnn.data.digits import prepared_digits
@@ -49,8 +50,6 @@ class PreparedSource:
         self.class_names = tuple(label.names)
         self.channels = 1 if image.shape[-1] == 1 else 3
         self._split = split
-        # Nothing but these two is parsed, however much else the data set holds.
-        self.features = tfds.features.FeaturesDict({"image": image, "label": label})
         instructions = _file_instructions(name, split, info, folder)
         allow_open_files(len(instructions))
         self._records = READERS[file_format](instructions)
@@ -74,11 +73,10 @@ class PreparedSource:
         if not 0 <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
         try:
-            record = self._records[index]
-            fields = self.features.deserialize_example_np(
-                record, decoders={"image": tfds.decode.SkipDecoding()}
-            )
-            return bytes(fields["image"]), int(fields["label"])  # None where they are not
+            fields = tf_example_pb2.Example.FromString(self._records[index]).features.feature
+            (image,) = fields["image"].bytes_list.value
+            (label,) = fields["label"].int64_list.value
+            return image, label
         except UserError:
             raise
         except Exception as error:  # of array_record and of protobuf: RuntimeError, DecodeError

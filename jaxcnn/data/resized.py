@@ -37,6 +37,7 @@ from jaxcnn.data.shards import (
     unwritable,
     write_records,
 )
+from jaxcnn.data.tfrecord import count_records
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 from jaxcnn.progress import Progress
@@ -107,7 +108,7 @@ def verify_resized(folder: Path) -> int:
         for path, count in files:
             try:
                 same = sha256(path) == expected.get(path.name)
-                counted = same and len(ArrayRecordDataSource([os.fspath(path)])) == count
+                counted = same and _records(path) == count
             except OSError as error:
                 raise UserError(f"{path} cannot be read ({error.strerror}).") from error
             if not counted:
@@ -117,6 +118,12 @@ def verify_resized(folder: Path) -> int:
                 )
             bar.advance(count)
     return len(files)
+
+
+def _records(path: Path) -> int:
+    if ".tfrecord-" in path.name:
+        return count_records(path)
+    return len(ArrayRecordDataSource([os.fspath(path)]))
 
 
 def resized_folder(original: Path, root: Path, form: Form) -> Path:
@@ -130,7 +137,12 @@ def _described(folder: Path) -> dict[str, Any]:
     path = folder / "dataset_info.json"
     try:
         found = json.loads(path.read_bytes())
-        names = [found["name"], found.get("configName", "_"), *(s["name"] for s in found["splits"])]
+        names = [
+            found["name"],
+            found["fileFormat"],
+            found.get("configName", "_"),
+            *(s["name"] for s in found["splits"]),
+        ]
         if not all(_NAME.fullmatch(name) for name in names):  # which become those of files
             raise ValueError("a name in it is none")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -149,7 +161,7 @@ def _resized_description(original: Path, form: Form) -> dict[str, Any]:
         f"{described['name']} with larger images{size}{kept}. {described.get('description', '')}"
     )
     described["name"] += form.suffix
-    described["fileFormat"] = "array_record"
+    described["fileFormat"] = form.file_format
     described["splits"] = [
         {
             "name": split["name"],
@@ -166,15 +178,13 @@ def _files(
     folder: Path, described: dict[str, Any], split: dict[str, Any] | None = None
 ) -> list[tuple[Path, int]]:
     """Each file, of one split or of all, and how many records it has."""
-    return [
-        (
-            folder / f"{described['name']}-{of['name']}.array_record-{number:05}-of-{count:05}",
-            length,
-        )
-        for of in ([split] if split else described["splits"])
-        for count, lengths in [(len(of["shardLengths"]), map(int, of["shardLengths"]))]
-        for number, length in enumerate(lengths)
-    ]
+    found = []
+    for of in [split] if split else described["splits"]:
+        stem, lengths = f"{described['name']}-{of['name']}", of["shardLengths"]
+        for number, length in enumerate(lengths):
+            name = f"{stem}.{described['fileFormat']}-{number:05}-of-{len(lengths):05}"
+            found.append((folder / name, int(length)))
+    return found
 
 
 def _missing_bytes(folder: Path, described: dict[str, Any], side: int) -> int:
@@ -220,7 +230,7 @@ def _write_split(
         for path, count in files:
             if not path.exists():
                 records = _in_order(pool, record, range(start, start + count), ahead=4 * threads)
-                # Images are compressed already, and pixels are to be read without delay.
+                # JPEGs are compressed already.
                 write_records(path, records, bar, options="group_size:1,uncompressed")
                 checksums.add(path)
             elif path.name not in checksums.known:  # killed between the two

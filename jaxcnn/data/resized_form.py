@@ -41,6 +41,15 @@ class Form:
             raise UserError("there is nothing to do; give --side=PIXELS, --raw, or both.")
 
     @property
+    def file_format(self) -> str:
+        """TFDS's name for that of its files.
+
+        Pixels lie in TFRecord, which is read in half of array_record's time where images are large:
+        it takes one call to the system and checks nothing.
+        """
+        return "tfrecord" if self.raw else "array_record"
+
+    @property
     def suffix(self) -> str:
         """What is put behind the data set's name."""
         quality = "" if self.raw or self.quality == _USUAL_QUALITY else f"_q{self.quality}"

@@ -15,6 +15,7 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from jaxcnn.data.tfrecord import TFRecordWriter
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 from jaxcnn.progress import Progress
@@ -68,7 +69,7 @@ def write_records(
     """Writes a file of records that has its name when it is whole.
 
     Args:
-      path: the file.
+      path: the file; with ``.tfrecord-`` in its name it is a TFRecord, and else an array_record.
       records: its records; each is counted.
       bar: counts them.
       options: array_record's; with groups of one, a record is read alone.
@@ -78,7 +79,11 @@ def write_records(
     """
     part = path.with_name(path.name + ".part")
     try:
-        writer = ArrayRecordWriter(os.fspath(part), options)
+        writer: Any
+        if ".tfrecord-" in path.name:
+            writer = TFRecordWriter(os.fspath(part))
+        else:
+            writer = ArrayRecordWriter(os.fspath(part), options)
         for record in records:
             writer.write(record)
             bar.advance(1)
