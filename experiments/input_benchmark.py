@@ -43,7 +43,6 @@ from jaxcnn.progress import Progress
 
 FORMS = {
     "originals": None,
-    "side512": Form(512),
     "side256": Form(256),
     "side256_raw": Form(256, raw=True),
 }
@@ -152,7 +151,7 @@ def results(root: Path, found: Rounds) -> list[dict[str, Any]]:
         line["cores_needed"] = {str(rate): math.ceil(10 * rate / per_core) / 10 for rate in NEEDED}
         for peer in PEERS:
             base = rates.get((peer, "originals", "images_per_cpu_second"))
-            if base and peer != reader:
+            if base and (reader, form) != (peer, "originals"):
                 own = rates[reader, form, "images_per_cpu_second"]
                 line[f"times_{peer}_of_originals"] = ratio(own, base)
         lines.append(line)

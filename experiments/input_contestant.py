@@ -3,8 +3,8 @@
 All make uint8 batches ``(batch, 224, 224, 3)`` of random parts of an image, 0.08 to 1 of its area
 and 3:4 to 4:3, resized, mirrored every other time, shuffled, from files that the system has in
 memory, each in the format that is its own: array_record here (of pixels, TFRecord), TFRecord for
-tf.data, a folder of files for PyTorch. tf.data resizes bilinearly whatever the size; PyTorch takes
-the mean where an image is reduced, and so do we: exactly from a reduction of 1.5 on, fast from 2.
+tf.data, a folder of files for PyTorch. tf.data resizes bilinearly whatever the size, and so do we
+when fast; PyTorch takes the mean where an image is reduced, and so do we when exact, from 1.5 on.
 
 The process reads a line of JSON, ``[first, count]``, on stdin, for each round, reads that many
 batches in a new iterator to its end, and answers with the seconds and the CPU seconds that it took:

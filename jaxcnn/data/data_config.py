@@ -32,8 +32,8 @@ class DataConfig:
         evaluation (AlexNet, ResNet). None: what a trained network that one starts from was trained
         to take.
       decode: how training images are decoded and reduced: 'exact'; or 'fast', in less time to
-        slightly other pixels: JPEGs are decoded at the scale that the drawn part allows, and
-        reduced bilinearly by up to 2 (see `jaxcnn.data.reading`). Images are evaluated exactly.
+        slightly other pixels: JPEGs are decoded at the scale that the drawn part allows, and the
+        rest is done bilinearly (see `jaxcnn.data.reading`). Images are evaluated exactly.
       on_error: what to do about an image that cannot be read: 'stop', or 'skip' it and count it; a
         black image takes its place in a training batch, with no weight in the loss (but a part in
         the batch's statistics, where the network has BatchNorm).

@@ -25,6 +25,7 @@ _FORMATS = {1: 6, 3: 0}
 _PARAMETERS = (6, 5, 7, 8, 4, 12, 15)  # height, width, precision, colour space, subsampling,
 # and whether it is progressive, and lossless.
 _YCBCR, _GREY = 1, 2
+_REPEAT_COLORS = 9
 _BLOCK_WIDTHS = {0: 8, 1: 16, 2: 16, 3: 8, 4: 8, 5: 32, 6: 8}  # pixels, by chroma subsampling
 
 _MOST_PIXELS = 2**25  # held at once, in every thread; larger ones are for Pillow to judge
@@ -54,7 +55,11 @@ Choice = tuple[Window, int]
 
 
 def decode_window(
-    data: bytes, channels: int, choose: Callable[[int, int], Choice]
+    data: bytes,
+    channels: int,
+    choose: Callable[[int, int], Choice],
+    *,
+    repeat_colors: bool = False,
 ) -> np.ndarray | None:
     """A part of a JPEG, decoded at full, 1/2, 1/4 or 1/8 scale.
 
@@ -65,6 +70,8 @@ def decode_window(
       channels: 1 for grey, 3 for RGB.
       choose: of an image's height and width, the part and the scale; at a scale of 1/d the sides
         are those of the whole image divided by d and rounded up.
+      repeat_colors: repeat colours, where a JPEG holds fewer of them than pixels, and do not
+        interpolate; 5 % faster, and on photographs half a level off in the mean.
 
     Returns:
       uint8, shape ``(rows, columns, channels)``; its rows need not follow one another in memory.
@@ -88,6 +95,7 @@ def decode_window(
         return None
     window, reduction = choose(height, width)
     region = _region(window, -(-width // reduction), _BLOCK_WIDTHS[subsampling] // reduction)
+    library.tj3Set(handle, _REPEAT_COLORS, repeat_colors)
     pixels = np.empty((region.height, region.width, channels), np.uint8)
     if (
         library.tj3SetScalingFactor(handle, _Factor(1, reduction))
@@ -164,6 +172,7 @@ def _described(library: ctypes.CDLL) -> ctypes.CDLL:
         "tj3Init": (integer,),
         "tj3Destroy": (pointer,),
         "tj3Get": (pointer, integer),
+        "tj3Set": (pointer, integer, integer),
         "tj3DecompressHeader": (pointer, ctypes.c_char_p, size),
         "tj3SetScalingFactor": (pointer, _Factor),
         "tj3SetCroppingRegion": (pointer, _Region),

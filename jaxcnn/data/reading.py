@@ -5,11 +5,12 @@ No more is decoded than is shown. Exactly: the pixels are those of the whole ima
 
 Fast, for training: of a JPEG, the scale is the smallest of 1/8, 1/4, 1/2 and full at which the
 drawn part has as many rows and columns as are shown, and is a function of that part and the image's
-size alone, so that a batch stays a function of (seed, step). What is left to reduce by less than 2
-is reduced bilinearly (a kernel of two pixels leaves none out up to there, and at 2 is the mean of
-four). A part that would be cropped from the rescaled image is cropped first, to whole pixels, and
-then rescaled, and so is one at a reduced scale: an edge moves by half a pixel at most. What is not
-decoded in parts (see `jaxcnn.data.jpeg`) is read exactly.
+size alone, so that a batch stays a function of (seed, step). What is left to reduce is reduced
+bilinearly: by less than 2 along one side, where a kernel of two pixels leaves none out, and by less
+than twice the part's ratio of sides along the other. Colours of which a JPEG holds fewer than
+pixels are repeated. A part that would be cropped from the rescaled image is cropped first, to whole
+pixels, and then rescaled, and so is one at a reduced scale: an edge moves by half a pixel at most.
+What is not decoded in parts (see `jaxcnn.data.jpeg`) is read exactly.
 """
 
 import numpy as np
@@ -39,9 +40,11 @@ def read_view(
     """
     channels = out.shape[2]
     if decode == "fast" and view.can_be_cut_first:
-        part = decode_window(data, channels, lambda *size: fast_choice(view, *size))
+        part = decode_window(
+            data, channels, lambda *size: fast_choice(view, *size), repeat_colors=True
+        )
         if part is not None:
-            view.resize_into(out, part, bilinear_below=2)
+            view.resize_into(out, part, bilinear=True)
             return
     part = decode_window(data, channels, lambda *size: exact_choice(view, *size))
     if part is None:

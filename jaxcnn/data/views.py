@@ -137,19 +137,17 @@ class View(NamedTuple):
             image = _crop(image, self.scale, None, None)
         self._flip_into(out, _crop(pad(image, self.pad), self.size, self.top, self.left))
 
-    def resize_into(
-        self, out: np.ndarray, part: np.ndarray, *, bilinear_below: float = 1.5
-    ) -> None:
+    def resize_into(self, out: np.ndarray, part: np.ndarray, *, bilinear: bool = False) -> None:
         """Writes all of a part of an image into `out`, resized to its shape and mirrored at need.
 
         Args:
           out: uint8, shape ``(size, size, channels)``.
           part: uint8, shape ``(rows, columns, channels)``.
-          bilinear_below: the reduction from which on the usual method is the mean over areas.
+          bilinear: take no mean over areas, however much it is reduced by.
         """
         method = self.method
         if method is None:
-            method = _usual(max(part.shape[:2]), self.size, bilinear_below)
+            method = cv2.INTER_LINEAR if bilinear else _usual(max(part.shape[:2]), self.size)
         if part.shape == out.shape:
             self._flip_into(out, part)
             return
@@ -206,9 +204,9 @@ def resize(image: np.ndarray, height: int, width: int, method: int) -> np.ndarra
     return resized.reshape(height, width, image.shape[2])
 
 
-def _usual(before: int, after: int, bilinear_below: float = 1.5) -> int:
+def _usual(before: int, after: int) -> int:
     """The method, where none is given, by which so many pixels become others."""
-    return cv2.INTER_LINEAR if before < bilinear_below * after else cv2.INTER_AREA
+    return cv2.INTER_LINEAR if 2 * before < 3 * after else cv2.INTER_AREA
 
 
 def cut(image: np.ndarray, window: Window) -> np.ndarray:
