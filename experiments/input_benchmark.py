@@ -234,7 +234,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--batch_size", type=int, default=64, help="(default: 64)")
     parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
     parser.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="(default: as many as cores)"
+        "--threads", type=int, default=1, help="that each reads in (default: 1, for one core)"
     )
     parser.add_argument("--output", type=Path, help="also write the measurements as JSON here")
     options = parser.parse_args(argv)

@@ -69,30 +69,6 @@ def drawn(config, size, count, **options):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
 @pytest.mark.parametrize("reduction", [1, 2, 4, 8])
-def test_a_window_with_repeated_colors_is_part_of_the_whole(reduction, subsampling, channels):
-    data = encoded(photo(243, 331), subsampling=subsampling)
-
-    def part(window):
-        return decode_window(data, channels, lambda *_: (window, reduction), repeat_colors=True)
-
-    height, width = -(-243 // reduction), -(-331 // reduction)
-    expected = part(Window(0, 0, height, width))
-    exact = decode_window(
-        data, channels, lambda *_: (Window(0, 0, height, width), reduction)
-    ).astype(int)
-    assert np.abs(exact - expected).mean() < 1.5  # measured: 1.15, at 1/4 scale
-    generator = np.random.default_rng(reduction)
-    for _ in range(40):
-        top, left = int(generator.integers(height)), int(generator.integers(width))
-        rows = int(generator.integers(1, height - top + 1))
-        columns = int(generator.integers(1, width - left + 1))
-        window = Window(top, left, rows, columns)
-        np.testing.assert_array_equal(part(window), cut(expected, window), str(window))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
-@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
 def test_a_window_has_the_pixels_of_the_whole_image(reduction, subsampling, channels):
     data = encoded(photo(243, 331), subsampling=subsampling)
     full = Image.open(io.BytesIO(data))
@@ -171,6 +147,15 @@ def test_damage_within_the_part_gives_what_pillow_makes_of_it():
     data[middle : middle + 40] = b"\xff\x00" * 20
     view = View(scale=1, size=64, top=0.5, left=0.5, parts=Parts(((0.9, 1.3),), 2.0))
     np.testing.assert_array_equal(shown(bytes(data), view), whole(bytes(data), view))
+
+
+def test_after_damage_the_next_image_is_decoded_in_part_again():
+    clean = encoded(photo(100, 140))
+    window = Window(10, 20, 50, 60)
+    for damaged in (clean[:3] + b"\x07" + clean[4:], clean[:400] + clean[-2:]):
+        assert decode_window(damaged, 3, lambda *_: (window, 1)) is None
+        part = decode_window(clean, 3, lambda *_: (window, 1))
+        np.testing.assert_array_equal(part, cut(decode(clean, 3), window))
 
 
 def test_rows_below_the_part_are_not_read():

@@ -3,7 +3,8 @@
 A JPEG is entropy-coded from its top left to its bottom right: of what lies above and beside the
 part only the codes are read, and of what lies below, nothing. The pixels are those of the whole
 image, bit for bit: this library and Pillow's have the same inverse DCT and the same interpolation
-of colour.
+of colour. (Without that interpolation, version 2.1.92 writes where it must not when it decodes a
+part, so it stays on.)
 """
 
 import ctypes
@@ -25,7 +26,6 @@ _FORMATS = {1: 6, 3: 0}
 _PARAMETERS = (6, 5, 7, 8, 4, 12, 15)  # height, width, precision, colour space, subsampling,
 # and whether it is progressive, and lossless.
 _YCBCR, _GREY = 1, 2
-_REPEAT_COLORS = 9
 _BLOCK_WIDTHS = {0: 8, 1: 16, 2: 16, 3: 8, 4: 8, 5: 32, 6: 8}  # pixels, by chroma subsampling
 
 _MOST_PIXELS = 2**25  # held at once, in every thread; larger ones are for Pillow to judge
@@ -55,11 +55,7 @@ Choice = tuple[Window, int]
 
 
 def decode_window(
-    data: bytes,
-    channels: int,
-    choose: Callable[[int, int], Choice],
-    *,
-    repeat_colors: bool = False,
+    data: bytes, channels: int, choose: Callable[[int, int], Choice]
 ) -> np.ndarray | None:
     """A part of a JPEG, decoded at full, 1/2, 1/4 or 1/8 scale.
 
@@ -70,8 +66,6 @@ def decode_window(
       channels: 1 for grey, 3 for RGB.
       choose: of an image's height and width, the part and the scale; at a scale of 1/d the sides
         are those of the whole image divided by d and rounded up.
-      repeat_colors: repeat colours, where a JPEG holds fewer of them than pixels, and do not
-        interpolate; 5 % faster, and on photographs half a level off in the mean.
 
     Returns:
       uint8, shape ``(rows, columns, channels)``; its rows need not follow one another in memory.
@@ -85,6 +79,7 @@ def decode_window(
         return None
     handle = _Handle.of_thread(library)
     if library.tj3DecompressHeader(handle, data, len(data)):
+        _Handle.forget()
         return None
     height, width, precision, colors, subsampling, *others = (
         library.tj3Get(handle, each) for each in _PARAMETERS
@@ -95,7 +90,6 @@ def decode_window(
         return None
     window, reduction = choose(height, width)
     region = _region(window, -(-width // reduction), _BLOCK_WIDTHS[subsampling] // reduction)
-    library.tj3Set(handle, _REPEAT_COLORS, repeat_colors)
     pixels = np.empty((region.height, region.width, channels), np.uint8)
     if (
         library.tj3SetScalingFactor(handle, _Factor(1, reduction))
@@ -104,6 +98,7 @@ def decode_window(
             handle, data, len(data), pixels.ctypes.data, 0, _FORMATS[channels]
         )
     ):
+        _Handle.forget()
         return None
     left = window.left - region.x
     return pixels[:, left : left + window.columns]
@@ -130,7 +125,7 @@ class _Handle:
 
     _threads = threading.local()
 
-    def __init__(self, library: ctypes.CDLL) -> None:
+    def __init__(self, library: ctypes.PyDLL) -> None:
         self._library = library
         self.pointer = library.tj3Init(_DECOMPRESS)
 
@@ -138,18 +133,23 @@ class _Handle:
         self._library.tj3Destroy(self.pointer)
 
     @classmethod
-    def of_thread(cls, library: ctypes.CDLL) -> int:
+    def of_thread(cls, library: ctypes.PyDLL) -> int:
         if not hasattr(cls._threads, "handle"):
             cls._threads.handle = cls(library)
         return cls._threads.handle.pointer
 
+    @classmethod
+    def forget(cls) -> None:
+        """Frees this thread's; one that has met damage may refuse whatever comes next."""
+        del cls._threads.handle
+
 
 @functools.cache
-def _library() -> ctypes.CDLL | None:
+def _library() -> ctypes.PyDLL | None:
     """The system's, which its distribution mends, or else that of the package ``turbojpeg``."""
     for path in filter(None, (ctypes.util.find_library("turbojpeg"), _packaged())):
         try:
-            return _described(ctypes.CDLL(path))
+            return _described(path)
         except (OSError, AttributeError):  # none, or one from before version 3
             continue
     return None
@@ -164,7 +164,10 @@ def _packaged() -> str | None:
     return os.fspath(found[0].locate()) if found else None
 
 
-def _described(library: ctypes.CDLL) -> ctypes.CDLL:
+def _described(path: str) -> ctypes.PyDLL:
+    library = ctypes.PyDLL(path)
+    # Only what takes long gives up the interpreter's lock, which costs more than the other calls.
+    vars(library)["tj3Decompress8"] = ctypes.CDLL(path).tj3Decompress8
     pointer, integer, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
     library.tj3Init.restype = pointer
     library.tj3Destroy.restype = None
@@ -172,7 +175,6 @@ def _described(library: ctypes.CDLL) -> ctypes.CDLL:
         "tj3Init": (integer,),
         "tj3Destroy": (pointer,),
         "tj3Get": (pointer, integer),
-        "tj3Set": (pointer, integer, integer),
         "tj3DecompressHeader": (pointer, ctypes.c_char_p, size),
         "tj3SetScalingFactor": (pointer, _Factor),
         "tj3SetCroppingRegion": (pointer, _Region),

@@ -7,10 +7,10 @@ Fast, for training: of a JPEG, the scale is the smallest of 1/8, 1/4, 1/2 and fu
 drawn part has as many rows and columns as are shown, and is a function of that part and the image's
 size alone, so that a batch stays a function of (seed, step). What is left to reduce is reduced
 bilinearly: by less than 2 along one side, where a kernel of two pixels leaves none out, and by less
-than twice the part's ratio of sides along the other. Colours of which a JPEG holds fewer than
-pixels are repeated. A part that would be cropped from the rescaled image is cropped first, to whole
-pixels, and then rescaled, and so is one at a reduced scale: an edge moves by half a pixel at most.
-What is not decoded in parts (see `jaxcnn.data.jpeg`) is read exactly.
+than twice the part's ratio of sides along the other. A part that would be cropped from the rescaled
+image is cropped first, to whole pixels, and then rescaled, and so is one at a reduced scale: an
+edge moves by half a pixel at most. What is not decoded in parts (see `jaxcnn.data.jpeg`) is read
+exactly.
 """
 
 import numpy as np
@@ -40,9 +40,7 @@ def read_view(
     """
     channels = out.shape[2]
     if decode == "fast" and view.can_be_cut_first:
-        part = decode_window(
-            data, channels, lambda *size: fast_choice(view, *size), repeat_colors=True
-        )
+        part = decode_window(data, channels, lambda *size: fast_choice(view, *size))
         if part is not None:
             view.resize_into(out, part, bilinear=True)
             return
