@@ -9,6 +9,7 @@ import jax
 from experiments.config import Experiment
 from jaxcnn.colors import ColorShift, Photometric
 from jaxcnn.data.pipeline import EvalBatches, TrainBatches
+from jaxcnn.data.resized_form import original_name
 from jaxcnn.data.sources import Source, open_source
 from jaxcnn.data.statistics import IMAGENET_STATISTICS, Statistics, compute_statistics
 from jaxcnn.errors import UserError
@@ -123,7 +124,7 @@ def statistics_of(
             ) from error
     mean_image = config.data.normalization == "pixel_mean"
     if (
-        source.name.partition(":")[0] == "imagenet2012"
+        original_name(source.name) == "imagenet2012"
         and (config.data.channels or source.channels) == 3
         and not mean_image  # which is not among the published numbers
     ):

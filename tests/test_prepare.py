@@ -31,7 +31,7 @@ from tensorflow_datasets.core.download import download_manager
 from tensorflow_datasets.image_classification import mnist
 
 from experiments import prepare
-from jaxcnn.data import imagenet, preparation
+from jaxcnn.data import imagenet, preparation, shards
 from jaxcnn.data.imagenet import prepare_imagenet
 from jaxcnn.data.sources import open_source
 
@@ -145,7 +145,7 @@ def test_a_stopped_imagenet_continues(tars, tmp_path, monkeypatch):
             self.writer.close()
 
     with monkeypatch.context() as patch:
-        patch.setattr(imagenet, "ArrayRecordWriter", Stopping)
+        patch.setattr(shards, "ArrayRecordWriter", Stopping)
         with pytest.raises(KeyboardInterrupt):
             prepare_imagenet(tars, tmp_path / "data", shards=SHARDS)
     assert os.listdir(tmp_path / "data" / "imagenet2012") == ["incomplete.5.1.0"]
@@ -180,12 +180,12 @@ def test_a_killed_process_leaves_nothing_that_looks_finished(tars, tmp_path):
     """kill -9 in the middle of a file, in a real process; then the same work to its end."""
     program = f"""
 import pathlib, time
-from jaxcnn.data import imagenet
-class Slow(imagenet.ArrayRecordWriter):
+from jaxcnn.data import imagenet, shards
+class Slow(shards.ArrayRecordWriter):
     def write(self, record):
         time.sleep(0.05)
         super().write(record)
-imagenet.ArrayRecordWriter = Slow
+shards.ArrayRecordWriter = Slow
 imagenet.prepare_imagenet(
     pathlib.Path({str(tars)!r}), pathlib.Path({str(tmp_path / "data")!r}), shards={SHARDS}
 )
@@ -323,14 +323,12 @@ def test_tars_of_something_else(tars, tmp_path, capsys):
 
 def test_no_room_and_no_permission(tars, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(
-            imagenet.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2_000_000)
-        )
+        patch.setattr(shards.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2_000_000))
         sentence = imagenet_mistake(capsys, tars, tmp_path)
         assert f"{tmp_path}/data/imagenet2012 has 0.0 GB of room and needs 1.1;" in sentence
     with monkeypatch.context() as patch:
         patch.setattr(
-            imagenet,
+            shards,
             "ArrayRecordWriter",
             lambda path, options: ArrayRecordWriter("/dev/full", options),
         )
@@ -346,7 +344,7 @@ def test_no_room_and_no_permission(tars, tmp_path, capsys, monkeypatch):
 
 
 def test_two_at_once(tars, tmp_path, capsys):
-    with imagenet._alone_in(tmp_path / "data" / "imagenet2012" / "incomplete.5.1.0"):
+    with shards.alone_in(tmp_path / "data" / "imagenet2012" / "incomplete.5.1.0"):
         assert "another process is writing" in imagenet_mistake(capsys, tars, tmp_path)
     (tmp_path / "data" / "imagenet2012" / "5.1.0").mkdir()
     assert "is not a whole data set" in mistake(

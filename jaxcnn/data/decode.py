@@ -4,10 +4,13 @@ Pillow reads everything here. It decodes JPEG at 1/2, 1/4 and 1/8 scale inside t
 refuses what is cut short, and is silent (but for damaged TIFF files, of which its libtiff says a
 line). OpenCV decodes JPEG somewhat faster, but its libjpeg and libpng write to the process's stderr
 at each of the slightly damaged files that every large collection holds, and nothing can stop them.
+
+One form is read without it: raw pixels as a PPM, which are there already. Caches of pixels hold it.
 """
 
 import io
 import math
+import re
 import warnings
 
 import numpy as np
@@ -33,6 +36,9 @@ LARGEST_FILE = 8 * LARGEST_IMAGE
 # make about ten; at so many pixels in all, decoding takes some three seconds.
 _MOST_SCANNED = 2**33
 
+# Of 8 bits, with nothing in its header that need not be there, as `encode_raw` writes it.
+_RAW = re.compile(rb"P([56])\n([1-9][0-9]{0,6}) ([1-9][0-9]{0,6})\n255\n")
+
 # Pillow warns of damaged EXIF data, which is not read here, and of images of half the size that it
 # refuses. In a training run these would come back in every epoch, through the progress bar.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -56,24 +62,26 @@ def decode(
       name: what to call the image in an error.
 
     Returns:
-      uint8, shape ``(height, width, channels)``; it may be read-only.
+      uint8, shape ``(height, width, channels)``; it may be read-only, and share memory with `data`.
 
     Raises:
       UserError: the bytes are no image, a damaged or truncated one, or, by their header, one of
         more than `LARGEST_IMAGE` pixels.
     """
+    if (pixels := _raw_pixels(data, channels)) is not None:
+        return pixels
     advice = "mend or remove it, or leave out such images with --config.data.on_error=skip."
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            pixels = math.prod(image.size)
+            count = math.prod(image.size)
             size = None if shorter_side is None else (shorter_side, shorter_side)
             image.draft("L" if channels == 1 else None, size)
             progressive = "progressive" in image.info
-            held = pixels if progressive else max(math.prod(image.size), pixels // 2)
+            held = count if progressive else max(math.prod(image.size), count // 2)
             if held > LARGEST_IMAGE:
                 raise Image.DecompressionBombError
-            if progressive and (scans := data.count(b"\xff\xda")) * pixels > _MOST_SCANNED:
-                raise ValueError(f"it goes through its {pixels:,} pixels {scans:,} times")
+            if progressive and (scans := data.count(b"\xff\xda")) * count > _MOST_SCANNED:
+                raise ValueError(f"it goes through its {count:,} pixels {scans:,} times")
             return _pixels(image, channels)
     except Image.DecompressionBombError:  # also Pillow's own, at 179 million
         most = f"{LARGEST_IMAGE:,}"
@@ -86,6 +94,23 @@ def decode(
         ) from None
     except Exception as error:  # a parser of untrusted bytes fails in every way there is
         raise UserError(f"'{name}' cannot be read as an image ({error}); {advice}") from error
+
+
+def encode_raw(pixels: np.ndarray) -> bytes:
+    """An image ``(height, width, channels)``, uint8, as a PPM, or, of one channel, a PGM."""
+    height, width, channels = pixels.shape
+    return b"P%d\n%d %d\n255\n" % (5 if channels == 1 else 6, width, height) + pixels.tobytes()
+
+
+def _raw_pixels(data: bytes, channels: int) -> np.ndarray | None:
+    """The pixels of what `encode_raw` makes, where they lie; None of anything else."""
+    match = _RAW.match(data)
+    if match is None or int(match[1]) != (5 if channels == 1 else 6):
+        return None
+    shape = (int(match[3]), int(match[2]), channels)
+    if len(data) - match.end() != math.prod(shape) or math.prod(shape[:2]) > LARGEST_IMAGE:
+        return None
+    return np.frombuffer(data, np.uint8, offset=match.end()).reshape(shape)
 
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:

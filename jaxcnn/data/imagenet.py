@@ -11,30 +11,32 @@ goes on with the files that are missing.
 """
 
 import concurrent.futures
-import contextlib
-import fcntl
 import io
 import itertools
-import json
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core import hashing, naming
 from tensorflow_datasets.core.utils import shard_utils
 
 from jaxcnn.data.imagenet_tars import find_tars, index_tar, kept_index
+from jaxcnn.data.shards import (
+    ORIGIN,
+    alone_in,
+    check_room,
+    forget_other_work,
+    unwritable,
+    write_records,
+)
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 from jaxcnn.progress import Progress
 
 _READING_THREADS = 8  # images are read where they lie in the tar, in the shuffled order
-_SPARE_BYTES = 1 << 30  # room to leave on the disk
 
 
 def prepare_imagenet(
@@ -66,8 +68,8 @@ def prepare_imagenet(
     features = builder.info.features
     unfinished = folder.parent / f"incomplete.{folder.name}"
     try:
-        with _alone_in(unfinished):
-            _forget_other_tars(unfinished, tars, shards)
+        with alone_in(unfinished):
+            forget_other_work(unfinished, _origin(tars, shards))
             images = {
                 split: _index(unfinished, tar, split, features["label"].names)
                 for split, tar in tars.items()
@@ -80,48 +82,21 @@ def prepare_imagenet(
             builder.info.set_splits(tfds.core.splits.SplitDict(splits))
             builder.info.write_to_directory(unfinished)
             os.rename(unfinished, folder)
-            for name in ("tars.json", "*.index.npy", ".*.tmp"):
+            for name in (ORIGIN, "*.index.npy", ".*.tmp"):
                 for path in folder.glob(name):
                     path.unlink()
     except OSError as error:
-        raise _unwritable(error.filename or unfinished, error.strerror or str(error)) from error
+        raise unwritable(error.filename or unfinished, error.strerror or str(error)) from error
     return folder
 
 
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Makes the folder and keeps every other process from working in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process is writing {folder}; wait for it to end.") from error
-        except OSError:  # a network drive without locks
-            pass
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _forget_other_tars(
-    folder: Path, tars: Mapping[str, Path], shards: Mapping[str, int] | None
-) -> None:
-    """Empties the folder unless the work in it was begun with these very tars."""
+def _origin(tars: Mapping[str, Path], shards: Mapping[str, int] | None) -> dict[str, Any]:
+    """What the files are made of and how, as a JSON-able dict."""
     status = {split: tar.stat() for split, tar in tars.items()}
-    origin = json.dumps(
-        {
-            "tars": {split: [each.st_size, each.st_mtime_ns] for split, each in status.items()},
-            "shards": None if shards is None else dict(shards),
-        }
-    )
-    record = folder / "tars.json"
-    if record.exists() and record.read_text() == origin:
-        return
-    for path in folder.iterdir():
-        path.unlink()
-    write_atomically(record, origin)
+    return {
+        "tars": {split: [each.st_size, each.st_mtime_ns] for split, each in status.items()},
+        "shards": None if shards is None else dict(shards),
+    }
 
 
 def _index(folder: Path, tar: Path, split: str, class_names: Sequence[str]) -> np.ndarray:
@@ -176,12 +151,7 @@ def _check_room(folder: Path, images: Mapping[str, np.ndarray], plan: Mapping[st
         for path, run in plan[split].runs()
         if not path.exists()
     )
-    free = shutil.disk_usage(folder).free
-    if needed and free < needed + _SPARE_BYTES:
-        raise UserError(
-            f"{folder.parent} has {free / 1e9:.1f} GB of room and needs "
-            f"{(needed + _SPARE_BYTES) / 1e9:.1f}; make room, or give another --data_dir."
-        )
+    check_room(folder, needed)
 
 
 def _write_split(tar: Path, images: np.ndarray, plan: _Plan, features: Any) -> Any:
@@ -212,32 +182,10 @@ def _write_split(tar: Path, images: np.ndarray, plan: _Plan, features: Any) -> A
                     {"file_name": name.decode(), "image": data, "label": label}
                     for (name, label, _, _), data in zip(rows, pool.map(read, rows), strict=True)
                 )
-                _write_file(path, map(features.serialize_example, examples), bar)
+                write_records(path, map(features.serialize_example, examples), bar)
     return tfds.core.SplitInfo(
         name=plan.template.split,
         shard_lengths=[run.stop - run.start for _, run in plan.runs()],
         num_bytes=sum(path.stat().st_size for path in plan.paths),
         filename_template=plan.template,
-    )
-
-
-def _write_file(path: Path, records: Iterable[bytes], bar: Progress) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        writer = ArrayRecordWriter(os.fspath(part), "group_size:1")  # one record is read alone
-        for record in records:
-            writer.write(record)
-            bar.advance(1)
-        writer.close()
-    except RuntimeError as error:  # which array_record makes of an OSError
-        raise _unwritable(part, str(error).split(";")[0]) from error
-    with part.open("rb") as file:  # on the disk before its name says that it is whole
-        os.fsync(file.fileno())
-    os.rename(part, path)
-
-
-def _unwritable(path: str | Path, reason: str) -> UserError:
-    return UserError(
-        f"{path} cannot be written ({reason}); mend that and give the same command again: "
-        "it continues with what is missing."
     )

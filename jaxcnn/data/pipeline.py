@@ -13,9 +13,10 @@ import grain
 import numpy as np
 
 from jaxcnn.data.crops import AugmentConfig, eval_view, train_view
-from jaxcnn.data.data_config import DataConfig
-from jaxcnn.data.decode import decode
+from jaxcnn.data.data_config import DataConfig, Decode
+from jaxcnn.data.jpeg import check_library
 from jaxcnn.data.prefetch import Batches, read_ahead
+from jaxcnn.data.reading import read_view
 from jaxcnn.data.sources import Source
 from jaxcnn.data.views import View
 from jaxcnn.errors import UserError
@@ -51,6 +52,8 @@ class _Batches:
         self.config.check()
         self.augment.check()
         self.augment.check_crop(self.config.image_size, self.config.padding)
+        if self.config.decode == "fast":
+            check_library()
         if self.batch_size < 1:
             raise UserError(f"the batch size is {self.batch_size}; give 1 or more.")
         if self.batch_size % self.process_count:
@@ -76,21 +79,19 @@ class _Batches:
             "weight": np.zeros(count, np.float32),
         }
 
-    def _batch(self, indices: Sequence[int], views: Sequence[View]) -> Batch:
+    def _batch(self, indices: Sequence[int], views: Sequence[View], decode: Decode) -> Batch:
         batch = self.empty()
-        channels = batch["image"].shape[-1]
         for row, (index, view) in enumerate(zip(indices, views, strict=True)):
             if index == PADDING:
                 continue
             try:
                 data, label, name = self.source[index]
-                image = decode(data, channels, shorter_side=view.shorter_side, name=name)
+                read_view(data, view, batch["image"][row], decode=decode, name=name)
             except UserError:
                 if self.config.on_error == "stop":
                     raise
                 continue
-            batch["image"][row], batch["label"][row] = view.apply(image), label
-            batch["weight"][row] = 1
+            batch["label"][row], batch["weight"][row] = label, 1
         return batch | {"index": np.asarray(indices, np.int32)}
 
 
@@ -149,7 +150,7 @@ class TrainBatches(_Batches):
             )
             for index in indices
         ]
-        return self._batch(indices, views)
+        return self._batch(indices, views, self.config.decode)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,7 +181,7 @@ class EvalBatches(_Batches):
             for position in self._positions(number)
         ]
         view = eval_view(self.augment, self.config.image_size, padding=self.config.padding)
-        return self._batch(indices, [view] * len(indices))
+        return self._batch(indices, [view] * len(indices), "exact")
 
 
 def shuffled(positions: Sequence[int], count: int, seed: int, epoch: int) -> list[int]:

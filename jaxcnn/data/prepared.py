@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from tensorflow_datasets.proto import tf_example_pb2
 
 from jaxcnn.data.description import first_line, image_and_label, read_info
 from jaxcnn.data.digits import prepared_digits
@@ -20,7 +21,8 @@ from jaxcnn.data.tfrecord import FileInstruction, TFRecordFiles
 from jaxcnn.errors import UserError, unknown_name
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
-_READERS = {"array_record": ArrayRecordDataSource, "tfrecord": TFRecordFiles}
+READERS = {"array_record": ArrayRecordDataSource, "tfrecord": TFRecordFiles}
+"""What reads the files of each format, the preferred one first."""
 
 
 class PreparedSource:
@@ -41,18 +43,16 @@ class PreparedSource:
     """
 
     def __init__(self, name: str, split: str, *, data_dir: str | None = None) -> None:
-        folder = _version_folder(name, data_dir)
-        info, file_format = read_info(folder, _READERS)
+        folder = version_folder(name, data_dir)
+        info, file_format = read_info(folder, READERS)
         image, label = image_and_label(name, info.features)
         self.name = name
         self.class_names = tuple(label.names)
         self.channels = 1 if image.shape[-1] == 1 else 3
         self._split = split
-        # Nothing but these two is parsed, however much else the data set holds.
-        self._features = tfds.features.FeaturesDict({"image": image, "label": label})
         instructions = _file_instructions(name, split, info, folder)
         allow_open_files(len(instructions))
-        self._records = _READERS[file_format](instructions)
+        self._records = READERS[file_format](instructions)
         self._paths = [os.fspath(instruction.filename) for instruction in instructions]
         self._ends = list(itertools.accumulate(each.take for each in instructions))
 
@@ -60,28 +60,34 @@ class PreparedSource:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < len(self):
-            raise IndexError(f"example {index} of {len(self)}")
-        name = f"{self.name} {self._split} example {index}"
-        try:
-            record = self._records[index]
-            fields = self._features.deserialize_example_np(
-                record, decoders={"image": tfds.decode.SkipDecoding()}
-            )
-            image, label = bytes(fields["image"]), int(fields["label"])  # None where they are not
-        except UserError:
-            raise
-        except Exception as error:  # of array_record and of protobuf: RuntimeError, DecodeError
-            path = self._paths[bisect.bisect_right(self._ends, index)]
-            raise UserError(
-                f"{name} cannot be read from {path} ({first_line(error)}); "
-                "copy or prepare the data set again."
-            ) from error
+        image, label = self.read(index)
+        name = self._called(index)
         if not 0 <= label < len(self.class_names):
             raise UserError(
                 f"{name} has no label ({label}); the split '{self._split}' cannot be trained on."
             )
         return Example(image, label, name)
+
+    def read(self, index: int) -> tuple[bytes, int]:
+        """An image and its label, which may be none of the classes: -1 where it is not known."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        try:
+            fields = tf_example_pb2.Example.FromString(self._records[index]).features.feature
+            (image,) = fields["image"].bytes_list.value
+            (label,) = fields["label"].int64_list.value
+            return image, label
+        except UserError:
+            raise
+        except Exception as error:  # of array_record and of protobuf: RuntimeError, DecodeError
+            path = self._paths[bisect.bisect_right(self._ends, index)]
+            raise UserError(
+                f"{self._called(index)} cannot be read from {path} ({first_line(error)}); "
+                "copy or prepare the data set again."
+            ) from error
+
+    def _called(self, index: int) -> str:
+        return f"{self.name} {self._split} example {index}"
 
 
 def default_data_dir() -> Path:
@@ -122,25 +128,45 @@ def check_known(name: str) -> None:
             raise unknown_name(f"configuration of {match['name']}", match["config"], configs)
 
 
-def _version_folder(name: str, data_dir: str | None) -> Path:
-    """The folder of the data set's newest version, or of the version that `name` asks for."""
+def is_prepared(name: str, data_dir: str | None) -> bool:
+    """Whether `PreparedSource` finds the data set.
+
+    Raises:
+      UserError: its folder cannot be read, or holds several configurations.
+    """
+    match = _NAME.fullmatch(name)
+    return match is not None and bool(_versions_of(match, data_dir))
+
+
+def version_folder(name: str, data_dir: str | None) -> Path:
+    """The folder of the data set's newest version, or of the version that `name` asks for.
+
+    Raises:
+      UserError: it is not there; the sentence says how to prepare it.
+    """
     match = _NAME.fullmatch(name)
     if match is None:
         raise unknown_name("data set", name, _known_names())
-    if data_dir is None and match["name"] == "digits":
-        return prepared_digits()
     root = _root(data_dir)
     if data_dir is not None and not root.is_dir():
         raise UserError(f"the data directory {root} (data_dir) does not exist or is not a folder.")
+    found = _versions_of(match, data_dir)
+    if not found:
+        raise _not_prepared(match, root, explicit=data_dir is not None)
+    return found[-1]
+
+
+def _versions_of(match: re.Match[str], data_dir: str | None) -> list[Path]:
+    """The folders that a name may mean, the oldest version first."""
+    if data_dir is None and match["name"] == "digits":
+        return [prepared_digits()]
     try:
-        found = _versions(root / match["name"], match["config"])
+        found = _versions(_root(data_dir) / match["name"], match["config"])
     except PermissionError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
     if match["version"] is not None:
         found = [folder for folder in found if folder.name == match["version"]]
-    if not found:
-        raise _not_prepared(match, root, explicit=data_dir is not None)
-    return found[-1]
+    return found
 
 
 def _versions(folder: Path, config: str | None) -> list[Path]:

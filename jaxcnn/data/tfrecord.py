@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import google_crc32c
 import numpy as np
 from tqdm import tqdm
 
@@ -25,10 +26,34 @@ from jaxcnn.data.cache import cache_folder
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 
+_LENGTH = struct.Struct("<Q")
+_CHECKSUM = struct.Struct("<I")
 _HEADER = struct.Struct("<QI")
 _FOOTER_BYTES = 4
 _LARGEST_RECORD = 2**30  # twice the largest file of an image; a file with holes is larger for free
 _INDEXING_THREADS = 16  # stepping from header to header waits for the disk, or for the network
+
+
+class TFRecordWriter:
+    """Writes a file of records; failures are ``OSError``."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "wb")  # noqa: SIM115
+
+    def write(self, record: bytes) -> None:
+        """Adds a record."""
+        length = _LENGTH.pack(len(record))
+        for part in (length, _masked_checksum(length), record, _masked_checksum(record)):
+            self._file.write(part)
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._file.close()
+
+
+def _masked_checksum(data: bytes) -> bytes:
+    checksum = google_crc32c.value(data)
+    return _CHECKSUM.pack(((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 class FileInstruction(Protocol):
@@ -83,13 +108,26 @@ class TFRecordFiles:
         length = int(boundaries[record + 1]) - _FOOTER_BYTES - start
         path = self._paths[part]
         try:
-            with open(path, "rb", buffering=0) as file:
-                data = os.pread(file.fileno(), length, start)
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data = os.pread(file, length, start)
+            finally:
+                os.close(file)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}).") from error
         if len(data) != length:
             raise _damaged(path, start)
         return data
+
+
+def count_records(path: Path) -> int:
+    """How many records a file has.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    (index,) = _indices([os.fspath(path)])
+    return len(index) - 1
 
 
 def _indices(paths: Sequence[str]) -> Iterator[np.ndarray]:
