@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import time
 
 import chex
 import jax
@@ -24,7 +25,7 @@ from jaxcnn.training.layouts import JitLayout
 from jaxcnn.training.loop import Trainer
 from jaxcnn.training.nonfinite import NonFiniteUpdates, state_is_finite
 from jaxcnn.training.optimizers import OptimizerConfig, averaging, l2_penalty, make_optimizer
-from jaxcnn.training.records import Records, read_metrics
+from jaxcnn.training.records import Records, read_metrics, read_timings
 from jaxcnn.training.schedules import ScheduleConfig
 from jaxcnn.training.steps import create_state, make_eval_step, make_train_step
 from jaxcnn.training.train_config import TrainConfig
@@ -138,6 +139,7 @@ def run(
     wrong=(),
     around=lambda step: step,
     notes=None,
+    pause=0.0,
     **train,
 ):
     """Goes on from what is in the folder, and gives the last state and its evaluation's loss.
@@ -146,6 +148,7 @@ def run(
       wrong: the numbers of the batches, from 0, with an example whose loss is not finite.
       around: a function of the compiled training step that gives another.
       notes: a stream for what the run says.
+      pause: seconds that each training batch takes to come.
     """
     initial, train_step, eval_step, statistics_step, penalty, is_finite = compiled()
     stop = StopAt(stop_at)
@@ -158,7 +161,13 @@ def run(
         batches = [batch(number) for number in range(start, stop)]
         for number in set(wrong) & set(range(start, stop)):
             batches[number - start]["label"][5] = -1
-        return contextlib.nullcontext(iter(batches))
+
+        def come():
+            for each in batches:
+                time.sleep(pause)
+                yield each
+
+        return contextlib.nullcontext(come())
 
     def finalize(state):
         first = int(state.step)
@@ -358,3 +367,16 @@ def test_a_finished_run_can_be_given_exact_statistics(tmp_path):
     np.testing.assert_allclose(state.batch_stats["bn"]["mean"], mean, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_equal(state.params, plain.params)
     chex.assert_trees_all_equal(kept(tmp_path, "checkpoints"), state)
+
+
+def test_what_share_of_the_time_is_spent_waiting_for_data_is_recorded(tmp_path):
+    def waiting(name, pause):
+        run(tmp_path / name, epochs=1, pause=pause)
+        lines = read_timings(tmp_path / name / "timings.jsonl")
+        return [line["waiting_for_data"] for line in lines if "waiting_for_data" in line]
+
+    waiting("compiling", 0)
+    quick, slow = waiting("quick", 0), waiting("slow", 0.3)
+    assert len(quick) == len(slow) == 2  # of steps 1 to 3, and of step 4
+    assert all(0 <= one < other <= 1 for one, other in zip(quick, slow, strict=True))
+    assert min(slow) > 0.5

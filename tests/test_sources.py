@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from data_sets import as_tfrecord, describe
+from google.protobuf.message import DecodeError
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 from jaxcnn.data import prepared
 from jaxcnn.data.digits import prepared_digits
+from jaxcnn.data.example_bytes import image_and_label_of
 from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
 
@@ -253,3 +256,28 @@ def test_an_example_without_a_label(data_dir, monkeypatch):
     source.class_names = ("0",)
     with pytest.raises(UserError, match="the split 'test' cannot be trained on"):
         list(source)
+
+
+@pytest.mark.parametrize("size", [0, 100, 2**17 - 60, 2**17, 2**17 + 1, 3 * 2**20])
+@pytest.mark.parametrize("order", [["image", "label"], ["label", "image"], ["image", "a", "label"]])
+def test_an_image_is_found_in_a_record_wherever_it_lies(size, order):
+    def entry(name):
+        feature = tf_feature_pb2.Features()
+        if name == "image":
+            feature.feature[name].bytes_list.value.append(image)
+        else:
+            feature.feature[name].int64_list.value.append(-1 if name == "label" else 5)
+        return feature.SerializeToString()
+
+    image = np.random.default_rng(size).bytes(size)
+    features = b"".join(map(entry, order))
+    example = tf_example_pb2.Example(features=tf_feature_pb2.Features.FromString(features))
+    length = (example.SerializeToString()[1:])[: -len(features)]
+    record = b"\n" + length + features
+    assert tf_example_pb2.Example.FromString(record) == example
+    assert image_and_label_of(record) == (image, -1)
+    if size > 2**17:
+        with pytest.raises((ValueError, DecodeError)):
+            image_and_label_of(record[:-9])
+        twice = tf_example_pb2.Example.FromString(record + record)
+        assert image_and_label_of(twice.SerializeToString()) == (image, -1)

@@ -12,10 +12,10 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
-from tensorflow_datasets.proto import tf_example_pb2
 
 from jaxcnn.data.description import first_line, image_and_label, read_info
 from jaxcnn.data.digits import prepared_digits
+from jaxcnn.data.example_bytes import image_and_label_of
 from jaxcnn.data.sources import Example
 from jaxcnn.data.tfrecord import FileInstruction, TFRecordFiles
 from jaxcnn.errors import UserError, unknown_name
@@ -73,10 +73,7 @@ class PreparedSource:
         if not 0 <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
         try:
-            fields = tf_example_pb2.Example.FromString(self._records[index]).features.feature
-            (image,) = fields["image"].bytes_list.value
-            (label,) = fields["label"].int64_list.value
-            return image, label
+            return image_and_label_of(self._records[index])
         except UserError:
             raise
         except Exception as error:  # of array_record and of protobuf: RuntimeError, DecodeError

@@ -76,7 +76,8 @@ class Trainer:
     stop: StopRequest
     timeline: Timeline
     earlier: EarlierStarts
-    _recorded: tuple[int, float] = (0, 0.0)  # the step and the time of the last record
+    # The step and the time of the last record, and the seconds waited for data until then.
+    _recorded: tuple[int, float, float] = (0, 0.0, 0.0)
 
     def run(self, state: TrainState) -> tuple[TrainState, ClassSums]:
         """Trains from ``state`` to the end.
@@ -89,7 +90,7 @@ class Trainer:
           UserError: the numbers are not finite any more, or nothing can be written.
         """
         step = int(self.layout.fetch(state.step))
-        self._recorded = (step, time.monotonic())
+        self._recorded = self._now(step)
         last = self.config.last_step(self.steps_per_epoch)
         if step < last and self._evaluated(state) * self.steps_per_epoch > step:
             # It had ended within this epoch and is forced to go on: the epoch's end is to come.
@@ -103,7 +104,7 @@ class Trainer:
                 if step and (step % self.steps_per_epoch == 0 or step == last):
                     state, finished = self._finish_epoch(state, step, is_last=step == last)
                     evaluation = finished or evaluation
-                    self._recorded = (step, time.monotonic())  # evaluating is not training
+                    self._recorded = self._now(step)  # evaluating is not training
                     if self._exhausted(state):
                         if self.finalize is not None and step != last:
                             evaluation = None  # it was not known to be the last
@@ -134,6 +135,9 @@ class Trainer:
             state, evaluation = self._finish(state, step)
         self._account(step)
         return state, evaluation
+
+    def _now(self, step: int) -> tuple[int, float, float]:
+        return step, time.monotonic(), self.timeline.spent()[Activity.DATA]
 
     def _account(self, step: int, **values: float) -> None:
         """Records what the time of this start went to until now."""
@@ -264,11 +268,17 @@ class Trainer:
             "learning_rate": float(self.layout.fetch(metrics["learning_rate"])),
         }
         self.records.metrics("train", step, step / self.steps_per_epoch, values)
-        now, (since, then) = time.monotonic(), self._recorded
-        self._recorded = (step, now)
+        since, then, waited_then = self._recorded
+        self._recorded = _, now, waited = self._now(step)
         images = (step - since) * self.config.batch_size
-        self._account(step, seconds=now - then, images_per_second=images / (now - then))
-        self.progress.show(loss=window["loss"])
+        waiting = (waited - waited_then) / (now - then)
+        self._account(
+            step,
+            seconds=now - then,
+            images_per_second=images / (now - then),
+            waiting_for_data=waiting,
+        )
+        self.progress.show(loss=window["loss"], waiting_for_data=waiting)
         if window["loss"] > self.config.divergence:
             self.progress.note(
                 f"step {step}: the training loss is {window['loss']:.4g}; "
