@@ -1,19 +1,18 @@
 """A run and its copy in a bucket: brought back where the work directory is gone, and kept there."""
 
 import contextlib
-import json
+import math
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
-from experiments.ownership import refuse_if_owned
-from experiments.workdir import CONFIG, RESULT, Workdir
+from experiments.ownership import Ownership
+from experiments.workdir import Workdir
 from jaxcnn.errors import UserError
-from jaxcnn.files import free_path, write_atomically, writing
+from jaxcnn.files import free_path, writing
 from jaxcnn.training import manifest
 from jaxcnn.training.activity import Activity, Timeline
 from jaxcnn.training.bucket import Bucket, BucketError, is_address
@@ -27,10 +26,8 @@ from jaxcnn.training.bucket_checkpoints import (
     files_of,
     say_damaged,
 )
-from jaxcnn.training.bucket_copying import Copying
+from jaxcnn.training.bucket_copying import CONFIG, RESULT, RUN, Copying
 from jaxcnn.training.checkpoint_folder import DAMAGED, UNFINISHED, steps_in
-
-_RUN = "run.json"  # tells a run from others; in its work directory and in its bucket
 
 
 def bring_back(run: Workdir) -> list[str]:
@@ -40,7 +37,7 @@ def bring_back(run: Workdir) -> list[str]:
     is fetched where the work directory is as far.
 
     Args:
-      run: whose configuration names a bucket; it takes its folder where something is written.
+      run: whose configuration names a bucket.
 
     Returns:
       What the user should know, a sentence each.
@@ -53,7 +50,7 @@ def bring_back(run: Workdir) -> list[str]:
     assert address is not None
     bucket = Bucket(address)
     bucket.check_writable()
-    theirs = bucket.read(_RUN)
+    theirs = bucket.read(RUN)
     if theirs is None:
         return []
     if run.config.restart:
@@ -61,7 +58,7 @@ def bring_back(run: Workdir) -> list[str]:
             f"checkpoint.bucket={address} holds an earlier run, which is not renamed there; give "
             "another folder of the bucket, or delete that one."
         )
-    ours = workdir / _RUN
+    ours = workdir / RUN
     if (workdir / CONFIG).exists() and not (ours.exists() and ours.read_bytes() == theirs):
         raise UserError(
             f"checkpoint.bucket={address} holds another run than {workdir}; give another folder of "
@@ -69,18 +66,19 @@ def bring_back(run: Workdir) -> list[str]:
         )
     objects = bucket.objects()
     copies = copies_of(objects)
+    if not any(c.whole or c.damaged for c in copies):
+        return []  # it was killed before the first was copied: there is nothing to go on from
     reached = {folder: _newest_sound(workdir / folder) for folder in FOLDERS}
-    newest = max((c.step for c in copies if c.whole and c.folder == FOLDERS[0]), default=-1)
+    newest = max((c.step for c in copies if c.whole and c.folder == FOLDERS[0]), default=math.inf)
     # A best one beyond the newest is of another future, which a forced run has left.
     behind = [c for c in copies if c.whole and reached[c.folder] < c.step <= newest]
     if not behind and (workdir / CONFIG).exists():
         return []
-    with writing(workdir):
+    with writing(workdir), Ownership() as ownership:
         workdir.mkdir(parents=True, exist_ok=True)
-        refuse_if_owned(workdir)
-        run.ownership.take(workdir)
+        ownership.take(workdir)
         said = _fetch_all(bucket, workdir, behind, objects=files_of(objects))
-    if copies and all(_newest_sound(workdir / folder) < 0 for folder in FOLDERS):
+    if all(_newest_sound(workdir / folder) < 0 for folder in FOLDERS):
         raise UserError(
             f"the run in {address} had checkpoints and no whole one is left; put one back, or "
             "start anew with another workdir and bucket."
@@ -128,8 +126,6 @@ def copied(run: Workdir, timeline: Timeline) -> Iterator[None]:
     if address is None or jax.process_index() != 0:
         yield
         return
-    if not (run.path / _RUN).exists():
-        write_atomically(run.path / _RUN, json.dumps({"run": uuid.uuid4().hex}) + "\n")
     copying = Copying(run.path, Bucket(address), _warn)
     copying.start()
     try:
@@ -173,7 +169,7 @@ def at_hand(run: str, *, checkpoints: bool = True, everything: bool = False) -> 
         return
     bucket = Bucket(run)
     objects = bucket.objects()
-    if _RUN not in objects:
+    if RUN not in objects:
         raise UserError(f"{run} holds no run; give the checkpoint.bucket of one.")
     with tempfile.TemporaryDirectory(prefix="jaxcnn-") as place:
         workdir = Path(place)

@@ -13,11 +13,10 @@ from experiments.config import FREE_ON_RESUME, Experiment
 from experiments.ownership import Ownership, refuse_if_owned
 from jaxcnn.errors import UserError
 from jaxcnn.files import free_path, read_object, write_atomically, writing
+from jaxcnn.training.bucket_copying import CONFIG, RESULT
 from jaxcnn.training.checkpoint_folder import bytes_in, holds_any, unfinished_in
 
-CONFIG = "config.json"
 DATA = "data.json"
-RESULT = "result.json"
 _FOLDERS = ("checkpoints", "best")
 
 

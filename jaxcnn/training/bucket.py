@@ -10,7 +10,8 @@ import dataclasses
 import logging
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from jaxcnn.errors import UserError
 for _name in ("gcsfs", "s3fs", "fsspec"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
+_AT_ONCE = 8  # requests
 EXTRAS = {"gs": "gcs", "s3": "s3"}  # of the package, by scheme
 _ADDRESS = re.compile(r"(gs|s3)://[^/]+(/[^/]+)+/?")
 
@@ -112,35 +114,54 @@ class Bucket:
         with self._sentence(missing=True):
             self._store.pipe_file(f"{self._root}/{name}", data)
 
-    def upload(self, file: Path, name: str) -> None:
-        """Puts a file's bytes.
+    def upload(self, files: Mapping[str, Path]) -> None:
+        """Puts files, several at once.
+
+        Args:
+          files: by the names that their objects get.
 
         Raises:
           FileNotFoundError: there is no such file (any more).
         """
-        try:
-            with self._sentence():
-                self._store.put_file(str(file), f"{self._root}/{name}")
-        except FileNotFoundError as error:
-            if file.exists():  # it is the bucket that is missing
-                raise self._refused(error) from error
-            raise
 
-    def download(self, name: str, file: Path) -> None:
-        """Gets an object into a file, whose folder is made.
+        def put(name: str) -> None:
+            try:
+                with self._sentence():
+                    self._store.put_file(str(files[name]), f"{self._root}/{name}")
+            except FileNotFoundError as error:
+                if files[name].exists():  # it is the bucket that is missing
+                    raise self._refused(error) from error
+                raise
 
-        Raises:
-          FileNotFoundError: there is no such object (any more).
+        _each(put, files)
+
+    def download(self, files: Mapping[str, Path]) -> None:
+        """Gets objects into files, whose folders are made, several at once.
+
+        An object that is not there, or not any more, leaves no file.
+
+        Args:
+          files: by the names of the objects.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with self._sentence():
-            self._store.get_file(f"{self._root}/{name}", str(file))
+
+        def get(name: str) -> None:
+            files[name].parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with self._sentence():
+                    self._store.get_file(f"{self._root}/{name}", str(files[name]))
+            except FileNotFoundError:
+                files[name].unlink(missing_ok=True)
+
+        _each(get, files)
 
     def delete(self, names: Collection[str]) -> None:
-        """Deletes objects; one that is gone already is no error."""
-        for name in names:
+        """Deletes objects, several at once; one that is gone already is no error."""
+
+        def remove(name: str) -> None:
             with contextlib.suppress(FileNotFoundError), self._sentence():
                 self._store.rm_file(f"{self._root}/{name}")
+
+        _each(remove, names)
 
     def check_writable(self) -> None:
         """Raises a BucketError where nothing can be written, read or deleted."""
@@ -170,6 +191,13 @@ class Bucket:
             f"{self.address} cannot be used ({said.splitlines()[0].rstrip('.')}); check the "
             "address, the credentials and the network."
         )
+
+
+def _each(act: Callable[[str], None], names: Iterable[str]) -> None:
+    """Does the same for each name, several at once: most of the time is waiting for answers."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(act, names):
+            pass
 
 
 def _stored(described: dict[str, object]) -> Stored:

@@ -8,7 +8,6 @@ The manifest is uploaded last and deleted first: a copy without one is unfinishe
 A copy that was found damaged gets one more object, DAMAGED, that says how; it stays.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -113,11 +112,9 @@ def download(bucket: Bucket, copy: Copy, folder: Path) -> None:
     """Downloads what there is of a checkpoint into a folder, which gets the time of it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for file in copy.objects:
-        if file != DAMAGED and _inside(file):
-            # What another process deletes meanwhile is then missing here.
-            with contextlib.suppress(FileNotFoundError):
-                bucket.download(f"{copy.name}/{file}", folder / file)
+    # What another process deletes meanwhile is then missing here.
+    files = [file for file in copy.objects if file != DAMAGED and _inside(file)]
+    bucket.download({f"{copy.name}/{file}": folder / file for file in files})
     os.utime(folder, (copy.written, copy.written))
 
 
@@ -135,10 +132,11 @@ def say_damaged(bucket: Bucket, copy: Copy, wrong: str) -> str:
 
 def fetch_files(bucket: Bucket, names: Collection[str], into: Path) -> None:
     """Downloads files of the work directory, each whole or not at all."""
-    for name in names:
-        unfinished = into / f".{name}.{os.getpid()}.tmp"
-        bucket.download(name, unfinished)
-        unfinished.replace(into / name)
+    unfinished = {name: into / f".{name}.{os.getpid()}.tmp" for name in names}
+    bucket.download(unfinished)
+    for name, path in unfinished.items():
+        if path.exists():  # a result may have gone meanwhile
+            path.replace(into / name)
 
 
 def _inside(file: str) -> bool:

@@ -7,12 +7,15 @@ that it is there; what is not in the work directory any more is deleted last.
 """
 
 import contextlib
+import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jaxcnn.errors import UserError
+from jaxcnn.files import write_atomically
 from jaxcnn.training import manifest
 from jaxcnn.training.bucket import Bucket
 from jaxcnn.training.bucket_checkpoints import (
@@ -25,6 +28,8 @@ from jaxcnn.training.bucket_checkpoints import (
 )
 from jaxcnn.training.checkpoint_folder import steps_in
 
+CONFIG = "config.json"  # makes a folder a run's
+RUN = "run.json"  # tells it from other runs, in the bucket too
 RESULT = "result.json"  # says that the run is finished: the last to come, the first to go
 _LOOK = 1.0  # seconds between two looks at the folders
 _PATIENCE = 30.0  # seconds until what the store refused is tried again
@@ -92,6 +97,10 @@ class Copying:
         Raises:
           BucketError: the store says no; what was there stays.
         """
+        if not (self._workdir / CONFIG).exists():
+            return  # it is no run yet
+        if not (run := self._workdir / RUN).exists():
+            write_atomically(run, json.dumps({"run": uuid.uuid4().hex}) + "\n")
         before = self._checkpoints()
         # In this order: the best one that the newest speaks of is on the list, or a later one.
         steps = {folder: steps_in(self._workdir / folder) for folder in FOLDERS}
@@ -120,7 +129,7 @@ class Copying:
         with contextlib.suppress(FileNotFoundError):  # it went in this moment
             status = path.stat()
             if self._files.get(path.name) != (is_now := (status.st_size, status.st_mtime_ns)):
-                self._bucket.upload(path, path.name)
+                self._bucket.upload({path.name: path})
                 self._files[path.name] = is_now
 
     def _copy_checkpoint(self, folder: str, step: int, there: Mapping[str, Copy]) -> str | None:
@@ -136,8 +145,8 @@ class Copying:
             copy = there.get(name)
             if copy is not None and copy.whole:
                 return name
-            for file, path in manifest.files(checkpoint).items():
-                self._bucket.upload(path, f"{name}/{file}")
+            files = manifest.files(checkpoint)
+            self._bucket.upload({f"{name}/{file}": path for file, path in files.items()})
             # No two checkpoints have the same one, for Orbax notes the time in each.
             if (checkpoint / manifest.NAME).read_bytes() != written:
                 return None
