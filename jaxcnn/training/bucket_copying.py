@@ -7,11 +7,14 @@ that it is there; what is not in the work directory any more is deleted last.
 """
 
 import contextlib
+import dataclasses
+import errno
 import json
+import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxcnn.errors import UserError
@@ -31,8 +34,31 @@ from jaxcnn.training.checkpoint_folder import steps_in
 CONFIG = "config.json"  # makes a folder a run's
 RUN = "run.json"  # tells it from other runs, in the bucket too
 RESULT = "result.json"  # says that the run is finished: the last to come, the first to go
+HELD = ".bucket"  # in the work directory
 _LOOK = 1.0  # seconds between two looks at the folders
 _PATIENCE = 30.0  # seconds until what the store refused is tried again
+
+
+@dataclasses.dataclass(frozen=True)
+class _Held:
+    """A checkpoint that is copied.
+
+    Attributes:
+      folder: ``'checkpoints'`` or ``'best'``.
+      step: of it.
+      path: where links to its files are, but for that of its manifest.
+      manifest: that file's bytes.
+    """
+
+    folder: str
+    step: int
+    path: Path
+    manifest: bytes
+
+    @property
+    def name(self) -> str:
+        """What the names of its objects begin with."""
+        return f"{self.folder}/{self.step}.{mark_of(self.manifest)}"
 
 
 class Copying:
@@ -101,9 +127,25 @@ class Copying:
             return  # it is no run yet
         if not (run := self._workdir / RUN).exists():
             write_atomically(run, json.dumps({"run": uuid.uuid4().hex}) + "\n")
-        before = self._checkpoints()
-        # In this order: the best one that the newest speaks of is on the list, or a later one.
-        steps = {folder: steps_in(self._workdir / folder) for folder in FOLDERS}
+        held = self._workdir / HELD
+        shutil.rmtree(held, ignore_errors=True)  # a killed process's
+        try:
+            self._copy_held(self._hold(held))
+        finally:
+            shutil.rmtree(held, ignore_errors=True)
+
+    def _hold(self, held: Path) -> list[_Held]:
+        """Links to the files of the checkpoints as they are now, which the run may then delete."""
+        found = []
+        # In this order: the best one that the newest speaks of is there, or a later one.
+        for folder in FOLDERS:
+            for step in steps_in(self._workdir / folder):
+                with contextlib.suppress(FileNotFoundError):  # it went, or has lost a file
+                    path = held / folder / str(step)
+                    found.append(_Held(folder, step, path, _linked(self._workdir, path)))
+        return found
+
+    def _copy_held(self, held: Sequence[_Held]) -> None:
         finished = (self._workdir / RESULT).exists()
         objects = self._bucket.objects()
         if not finished and RESULT in objects:
@@ -112,15 +154,11 @@ class Copying:
             if path.is_file() and not path.name.startswith(".") and path.name != RESULT:
                 self._copy_file(path)
         there = {copy.name: copy for copy in copies_of(objects)}
-        kept: dict[str, tuple[str, int]] = {}
-        for folder in reversed(FOLDERS):
-            for step in steps[folder]:
-                if (name := self._copy_checkpoint(folder, step, there)) is not None:
-                    kept[name] = (folder, step)
-        unchanged = self._checkpoints() == before
+        for checkpoint in reversed(held):
+            self._copy_checkpoint(checkpoint, there.get(checkpoint.name))
+        kept = {checkpoint.name for checkpoint in held}
         for name, copy in there.items():
-            later = any(f == copy.folder and step >= copy.step for f, step in kept.values())
-            if name not in kept and not copy.damaged and (later or (kept and unchanged)):
+            if kept and name not in kept and not copy.damaged:
                 delete(self._bucket, copy)
         if finished:
             self._copy_file(self._workdir / RESULT)
@@ -132,27 +170,34 @@ class Copying:
                 self._bucket.upload({path.name: path})
                 self._files[path.name] = is_now
 
-    def _copy_checkpoint(self, folder: str, step: int, there: Mapping[str, Copy]) -> str | None:
-        """Uploads a checkpoint that is not there yet; gives its name there.
-
-        None where the run deletes it meanwhile or puts another one in its place, or where it has
-        lost a file.
-        """
-        checkpoint = self._workdir / folder / str(step)
-        try:
-            written = (checkpoint / manifest.NAME).read_bytes()
-            name = f"{folder}/{step}.{mark_of(written)}"
-            copy = there.get(name)
-            if copy is not None and copy.whole:
-                return name
-            files = manifest.files(checkpoint)
-            self._bucket.upload({f"{name}/{file}": path for file, path in files.items()})
-            # No two checkpoints have the same one, for Orbax notes the time in each.
-            if (checkpoint / manifest.NAME).read_bytes() != written:
-                return None
-        except FileNotFoundError:
-            return None
-        self._bucket.write(f"{name}/{manifest.NAME}", written)
+    def _copy_checkpoint(self, held: _Held, copy: Copy | None) -> None:
+        """Uploads a checkpoint, of which there is that much already."""
+        if copy is not None and copy.whole:
+            return
+        files = manifest.files(held.path)
+        self._bucket.upload({f"{held.name}/{file}": path for file, path in files.items()})
+        self._bucket.write(f"{held.name}/{manifest.NAME}", held.manifest)
         if copy is not None and copy.damaged:  # it is as it was written now
-            self._bucket.delete([f"{name}/{DAMAGED}"])
-        return name
+            self._bucket.delete([f"{held.name}/{DAMAGED}"])
+
+
+def _linked(workdir: Path, held: Path) -> bytes:
+    """Links to the files of a checkpoint from a folder of the same name; gives its manifest.
+
+    Raises:
+      FileNotFoundError: it went meanwhile, or another one took its place, or it has lost a file.
+    """
+    checkpoint = workdir / held.parent.name / held.name
+    written = (checkpoint / manifest.NAME).read_bytes()
+    for file, path in manifest.files(checkpoint).items():
+        (held / file).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (held / file).hardlink_to(path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                raise
+            shutil.copyfile(path, held / file)  # of a file system without links
+    # No two checkpoints have the same one, for Orbax notes the time in each.
+    if (checkpoint / manifest.NAME).read_bytes() != written:
+        raise FileNotFoundError(checkpoint)
+    return written
