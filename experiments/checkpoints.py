@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.buckets import at_hand
 from experiments.commandline import run_main
+from experiments.copies import at_hand
 from experiments.options import parse_options
 from experiments.workdir import CONFIG
 from jaxcnn.errors import UserError

@@ -10,8 +10,8 @@ from flax import errors
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from experiments.buckets import at_hand
 from experiments.config import Experiment
+from experiments.copies import at_hand
 from experiments.fields import from_dict
 from experiments.network import given_fields, make_model
 from experiments.workdir import CONFIG

@@ -10,8 +10,8 @@ from pathlib import Path
 import jax
 
 from experiments import commandline, report
-from experiments.buckets import bring_back, copied
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
+from experiments.copies import bring_back, copied
 from experiments.images import statistics_of
 from experiments.ownership import Ownership
 from experiments.parts import make_parts

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from experiments.buckets import at_hand
 from experiments.config import Experiment
+from experiments.copies import at_hand
 from experiments.images import Data
 from experiments.network import given_fields, number_of_classes
 from jaxcnn.data.statistics import Statistics

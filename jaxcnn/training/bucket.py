@@ -24,7 +24,7 @@ for _name in ("gcsfs", "s3fs", "fsspec"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 _AT_ONCE = 8  # requests
-EXTRAS = {"gs": "gcs", "s3": "s3"}  # of the package, by scheme
+_PACKAGES = {"gs": "gcsfs", "s3": "s3fs"}  # by scheme
 _ADDRESS = re.compile(r"(gs|s3)://[^/]+(/[^/]+)+/?")
 
 
@@ -81,10 +81,10 @@ class Bucket:
             # Other machines write there: what a list said a moment ago is not remembered.
             self._store = fsspec.filesystem(scheme, use_listings_cache=False)
         except ImportError as error:
-            extra = EXTRAS.get(scheme, scheme)
+            package = _PACKAGES.get(scheme, scheme)
             raise BucketError(
-                f"{self.address} needs a package that is not installed ({error}); install it by "
-                f"`pip install 'jaxcnn[{extra}]'`."
+                f"{self.address} needs the package {package} ({error}); install it by `pip install "
+                f"{package}`."
             ) from error
         except Exception as error:
             raise self._refused(error) from error

@@ -68,17 +68,18 @@ def bring_back(run: Workdir) -> list[str]:
     copies = copies_of(objects)
     if not any(c.whole or c.damaged for c in copies):
         return []  # it was killed before the first was copied: there is nothing to go on from
-    reached = {folder: _newest_sound(workdir / folder) for folder in FOLDERS}
+    reached = _reached(workdir)
     newest = max((c.step for c in copies if c.whole and c.folder == FOLDERS[0]), default=math.inf)
     # A best one beyond the newest is of another future, which a forced run has left.
     behind = [c for c in copies if c.whole and reached[c.folder] < c.step <= newest]
-    if not behind and (workdir / CONFIG).exists():
-        return []
-    with writing(workdir), Ownership() as ownership:
-        workdir.mkdir(parents=True, exist_ok=True)
-        ownership.take(workdir)
-        said = _fetch_all(bucket, workdir, behind, objects=files_of(objects))
-    if all(_newest_sound(workdir / folder) < 0 for folder in FOLDERS):
+    said = []
+    if behind or not (workdir / CONFIG).exists():
+        with writing(workdir), Ownership() as ownership:
+            workdir.mkdir(parents=True, exist_ok=True)
+            ownership.take(workdir)
+            said = _fetch_all(bucket, workdir, behind, files=files_of(objects))
+        reached = _reached(workdir)
+    if max(reached.values()) < 0:
         raise UserError(
             f"the run in {address} had checkpoints and no whole one is left; put one back, or "
             "start anew with another workdir and bucket."
@@ -86,27 +87,28 @@ def bring_back(run: Workdir) -> list[str]:
     return said
 
 
+def _reached(workdir: Path) -> dict[str, int]:
+    """The newest step that has a whole checkpoint, by folder; -1 for none."""
+    return {folder: _newest_sound(workdir / folder) for folder in FOLDERS}
+
+
 def _newest_sound(folder: Path) -> int:
-    """The newest step that has a whole checkpoint in a folder; -1 for none."""
     steps = steps_in(folder)
     return next((s for s in reversed(steps) if not manifest.damage(folder / str(s))), -1)
 
 
-def _fetch_all(
-    bucket: Bucket, workdir: Path, copies: list[Copy], *, objects: list[str]
-) -> list[str]:
+def _fetch_all(bucket: Bucket, workdir: Path, copies: list[Copy], *, files: list[str]) -> list[str]:
     """Fetches checkpoints and the files of the work directory, so that a kill leaves no lie."""
     # The records before the checkpoints that they belong to; then what makes the folder a run's.
-    last = [name for name in (CONFIG, RESULT) if name in objects]
-    fetch_files(bucket, [name for name in objects if name not in last], workdir)
+    last = [name for name in (CONFIG, RESULT) if name in files]
+    fetch_files(bucket, [name for name in files if name not in last], workdir)
     said, fetched = [], []
     for copy in copies:
-        with contextlib.suppress(FileNotFoundError):
-            wrong = fetch(bucket, copy, workdir / copy.folder)
-            if wrong is None:
-                fetched.append(copy.step)
-            else:
-                said.append(f"Warning: {say_damaged(bucket, copy, wrong)}")
+        wrong = fetch(bucket, copy, workdir / copy.folder)
+        if wrong is None:
+            fetched.append(copy.step)
+        else:
+            said.append(f"Warning: {say_damaged(bucket, copy, wrong)}")
     fetch_files(bucket, last, workdir)
     if fetched:
         said.append(f"Fetched the checkpoints up to step {max(fetched)} from {bucket.address}.")
@@ -176,7 +178,7 @@ def at_hand(run: str, *, checkpoints: bool = True, everything: bool = False) -> 
         fetch_files(bucket, files_of(objects), workdir)
         copies = copies_of(objects)
         for folder in reversed(FOLDERS) if checkpoints else ():
-            if everything or all(_newest_sound(workdir / f) < 0 for f in FOLDERS):
+            if everything or max(_reached(workdir).values()) < 0:
                 for copy in (c for c in copies if c.folder == folder):
                     _fetch_as_it_is(bucket, copy, workdir / folder)
         yield workdir
