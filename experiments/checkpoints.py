@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.commandline import run_main
+from experiments.copies import at_hand
 from experiments.options import parse_options
 from experiments.workdir import CONFIG
 from jaxcnn.errors import UserError
+from jaxcnn.training.bucket_checkpoints import FOLDERS
 from jaxcnn.training.checkpoint_folder import (
     UNFINISHED,
     bytes_in,
@@ -38,7 +40,8 @@ class CheckpointsConfig:
     """Which checkpoints.
 
     Attributes:
-      workdir: the work directory of a run.
+      workdir: the work directory of a run, or the address that it was copied to, such as
+        `gs://BUCKET/FOLDER`; what lies there is fetched to be verified.
     """
 
     workdir: str | None = None
@@ -80,20 +83,22 @@ def main(argv: Sequence[str]) -> int:
     )
     if config.workdir is None:
         raise UserError("whose checkpoints? Give a run by --workdir=FOLDER.")
-    workdir = Path(config.workdir)
-    if not any((workdir / name).exists() for name in (CONFIG, "checkpoints", "best")):
-        raise UserError(f"{workdir} is no work directory of a run; give one by --workdir=FOLDER.")
-    found = list(checkpoints_of(workdir))
-    if not found:
-        print(f"{workdir} has no checkpoint yet.")
-        return 0
-    print(text(found, steps_per_epoch(workdir)))
+    with at_hand(config.workdir, everything=True) as workdir:
+        if not any((workdir / name).exists() for name in (CONFIG, *FOLDERS)):
+            raise UserError(
+                f"{workdir} is no work directory of a run; give one by --workdir=FOLDER."
+            )
+        found = list(checkpoints_of(workdir))
+        if not found:
+            print(f"{config.workdir} has no checkpoint yet.")
+            return 0
+        print(text(found, steps_per_epoch(workdir)))
     return DAMAGED if any(each.damaged for each in found) else 0
 
 
 def checkpoints_of(workdir: Path) -> Iterator[Listed]:
     """Every checkpoint of a run, verified; one that the run deletes meanwhile is left out."""
-    for place in ("checkpoints", "best"):
+    for place in FOLDERS:
         folder = workdir / place
         for path in (
             *(folder / str(step) for step in steps_in(folder)),

@@ -7,11 +7,21 @@ from experiments.network import ModelConfig
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.errors import UserError
+from jaxcnn.training.bucket import is_address
 from jaxcnn.training.checkpoints import CheckpointConfig
 from jaxcnn.training.devices import ParallelConfig
 from jaxcnn.training.optimizers import OptimizerConfig
 from jaxcnn.training.schedules import ScheduleConfig
 from jaxcnn.training.train_config import TrainConfig
+
+_RUN_IN_A_BUCKET = (
+    "a run writes to a folder on a disk; give one, and that address by --config.checkpoint.bucket, "
+    "to which the checkpoints and the records are copied."
+)
+_DATA_IN_A_BUCKET = (
+    "images are read from a folder on a disk; copy them to one (`gcloud storage cp -r` or `aws s3 "
+    "cp --recursive`), or mount the bucket as one, and give that."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,16 +92,13 @@ class Experiment:
             self.parallel,
         ):
             group.check()
-        for name, place in (
-            ("workdir", self.workdir),
-            ("data.data_dir", self.data.data_dir),
-            ("data.source", self.data.source),
+        for name, place, instead in (
+            ("workdir", self.workdir, _RUN_IN_A_BUCKET),
+            ("data.data_dir", self.data.data_dir, _DATA_IN_A_BUCKET),
+            ("data.source", self.data.source, _DATA_IN_A_BUCKET),
         ):
-            if place is not None and "://" in place:
-                raise UserError(
-                    f"{name}={place} is an address, and only folders are read and written here; "
-                    "mount it as one, and give that."
-                )
+            if place is not None and is_address(place):
+                raise UserError(f"{name}={place} is an address, and {instead}")
         self.augment.check_crop(self.data.image_size, self.data.padding)
         if self.train.steps is None:
             self.check_length(steps_per_epoch=1)  # the same of any number
@@ -128,6 +135,7 @@ FREE_ON_RESUME = frozenset(
         "train.max_nonfinite",
         "checkpoint.every_steps",
         "checkpoint.keep",
+        "checkpoint.bucket",
         "parallel.mode",
         "parallel.devices",
         "parallel.model",

@@ -44,6 +44,7 @@ from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.protocols import looks, usual_scales
 from jaxcnn.evaluation.scores import class_counts, error
+from jaxcnn.training.bucket import is_address
 from jaxcnn.training.devices import make_layout
 from jaxcnn.training.processes import joined, wait_for_all
 
@@ -155,7 +156,7 @@ def _output(
     """Where an evaluation of these networks is put."""
     kind = f"{split}_{config.protocol}_{'-'.join(map(str, scales))}"
     name = re.sub(r"[^\w.+-]+", "_", kind)
-    if len(members) == 1 and config.run:
+    if len(members) == 1 and config.run and not is_address(config.run[0]):
         return Path(config.run[0]) / "evaluation" / name
     return Path("evaluations") / "+".join(member.name for member in members) / name
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -12,6 +11,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from experiments.config import Experiment
+from experiments.copies import at_hand
 from experiments.fields import from_dict
 from experiments.network import given_fields, make_model
 from experiments.workdir import CONFIG
@@ -159,9 +159,10 @@ def run_config(workdir: str) -> Experiment:
     Raises:
       UserError: there is no run, or it is of a version with other fields.
     """
-    path = Path(workdir) / CONFIG
+    path = f"{workdir}/{CONFIG}"
     try:
-        return from_dict(Experiment, read_object(path))
+        with at_hand(workdir, checkpoints=False) as folder:
+            return from_dict(Experiment, read_object(folder / CONFIG))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (OSError, ValueError) as error:
@@ -178,10 +179,11 @@ def of_run(workdir: str, config: Experiment) -> Member:
     Raises:
       UserError: there is no whole checkpoint, or what its network began with is gone.
     """
-    checkpoint, meta, variables = read_best(
-        Path(workdir),
-        lambda checkpoint: (checkpoint, meta_of(checkpoint), variables_of(checkpoint)),
-    )
+    with at_hand(workdir) as folder:
+        checkpoint, meta, variables = read_best(
+            folder,
+            lambda checkpoint: (checkpoint, meta_of(checkpoint), variables_of(checkpoint)),
+        )
     try:
         class_names = tuple(map(str, meta["class_names"]))
         preprocessing = Preprocessing.from_json(meta["preprocessing"])

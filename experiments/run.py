@@ -11,6 +11,7 @@ import jax
 
 from experiments import commandline, report
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
+from experiments.copies import bring_back, copied
 from experiments.images import statistics_of
 from experiments.network import on_devices
 from experiments.ownership import Ownership
@@ -130,6 +131,10 @@ def _run(
     parts = make_parts(config)
     layout, data, weights, shapes = parts.layout, parts.data, parts.weights, parts.shapes
     workdir = Workdir(workdir_of(config, recipe, preset), config, parts.facts, ownership)
+    if config.checkpoint.bucket is not None:
+        said = from_first(lambda: bring_back(workdir))
+        if primary:
+            print("".join(f"{each}\n" for each in said), end="", file=sys.stderr, flush=True)
     result = from_first(lambda: workdir.inspect(state_bytes=parts.state_bytes))
     if primary:
         print(
@@ -148,7 +153,8 @@ def _run(
             )
     if result is not None:
         if primary:
-            print("This run is finished.\n" + report.text(result, workdir.path))
+            with copied(workdir, timeline):  # what a killed process has left to do
+                print("This run is finished.\n" + report.text(result, workdir.path))
         return 0
 
     continued = workdir.has_checkpoints()
@@ -161,20 +167,31 @@ def _run(
     preprocessing = preprocessing_of(config, data, statistics, weights)
     _make(workdir)
     try:
-        result = train(
-            config,
-            workdir,
-            layout,
-            on_devices(parts.model, layout, config.model.convolution),
-            # Made by one device's form of the network: it is the same on every layout.
-            functools.partial(initial_state, parts.make_state, trained),
-            data,
-            first_batch,
-            statistics,
-            preprocessing,
-            stop,
-            timeline,
-        )
+        with copied(workdir, timeline):
+            result = train(
+                config,
+                workdir,
+                layout,
+                on_devices(parts.model, layout, config.model.convolution),
+                # Made by one device's form of the network: it is the same on every layout.
+                functools.partial(initial_state, parts.make_state, trained),
+                data,
+                first_batch,
+                statistics,
+                preprocessing,
+                stop,
+                timeline,
+            )
+            if primary:
+                result["seconds"] = round(time.monotonic() - started, 1)
+                result["continued"] = continued
+                draw_curves(
+                    read_metrics(workdir.path / "metrics.jsonl"),
+                    workdir.path / "curves.png",
+                    title=f"{recipe} {preset}",
+                )
+                write_result(workdir.path, result)
+                print(report.text(result, workdir.path))
     except Interrupted as interruption:
         if primary:
             again = ", without --config.restart," if config.restart else ""
@@ -182,16 +199,6 @@ def _run(
                 f"Stopped at step {interruption.step}; the same command{again} goes on from there."
             )
         return AGAIN
-    if primary:
-        result["seconds"] = round(time.monotonic() - started, 1)
-        result["continued"] = continued
-        draw_curves(
-            read_metrics(workdir.path / "metrics.jsonl"),
-            workdir.path / "curves.png",
-            title=f"{recipe} {preset}",
-        )
-        write_result(workdir.path, result)
-        print(report.text(result, workdir.path))
     return 0
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from experiments.config import Experiment
+from experiments.copies import at_hand
 from experiments.images import Data
 from experiments.network import given_fields, number_of_classes
 from jaxcnn.data.statistics import Statistics
@@ -121,7 +122,8 @@ def trained_variables(
         return weights.variables
     if config.model.initialize_from is None:
         return None
-    source = read_variables(Path(config.model.initialize_from))
+    with at_hand(config.model.initialize_from) as workdir:
+        source = read_variables(workdir)
     ours = {"params": shapes.params, "batch_stats": shapes.batch_stats}
     return _layers(ours, source, config.model.initialize_layers)
 

@@ -13,11 +13,10 @@ from experiments.config import FREE_ON_RESUME, Experiment
 from experiments.ownership import Ownership, refuse_if_owned
 from jaxcnn.errors import UserError
 from jaxcnn.files import free_path, read_object, write_atomically, writing
+from jaxcnn.training.bucket_copying import CONFIG, HELD, RESULT
 from jaxcnn.training.checkpoint_folder import bytes_in, holds_any, unfinished_in
 
-CONFIG = "config.json"
 DATA = "data.json"
-RESULT = "result.json"
 _FOLDERS = ("checkpoints", "best")
 
 
@@ -88,7 +87,10 @@ class Workdir:
             run, or a live one, or nothing can be written there.
         """
         # Those that stay, the best, and one of each in the making; an earlier run has some already.
-        whole_run = state_bytes * (self.config.checkpoint.keep + 3)
+        stay = self.config.checkpoint.keep + 1
+        whole_run = state_bytes * (stay + 2)
+        if self.config.checkpoint.bucket is not None:  # what is copied is held until it is there
+            whole_run += state_bytes * stay
         if not self.path.exists():
             self._check_writable(whole_run)
             return None
@@ -205,6 +207,7 @@ class Workdir:
         for pattern in (".shared-*", ".writable-*", ".*.tmp"):
             for path in self.path.glob(pattern):
                 path.rmdir() if path.is_dir() else path.unlink()
+        shutil.rmtree(self.path / HELD, ignore_errors=True)
 
     def claim(self) -> None:
         """Writes this run's configuration; until then the folder is the earlier run's.

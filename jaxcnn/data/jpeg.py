@@ -115,8 +115,8 @@ def check_library() -> None:
     """Raises `UserError` where there is no libjpeg-turbo 3."""
     if _library() is None:
         raise UserError(
-            "data.decode='fast' needs libjpeg-turbo 3; `pip install turbojpeg`, or leave it at "
-            "'exact'."
+            "data.decode='fast' needs libjpeg-turbo 3; `pip install 'jaxcnn[turbojpeg]'`, or leave "
+            "it at 'exact'."
         )
 
 

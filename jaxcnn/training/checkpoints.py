@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from jaxcnn.errors import UserError
 from jaxcnn.files import writing
 from jaxcnn.training import checkpoint_folder
+from jaxcnn.training.bucket import check_address
 from jaxcnn.training.checkpoint_reading import meta_of, tree_of
 from jaxcnn.training.manifest import damage
 from jaxcnn.training.processes import from_first
@@ -42,10 +43,14 @@ class CheckpointConfig:
       every_steps: steps between two checkpoints within an epoch; None for none. One is written at
         the end of every epoch anyway, and when the run is asked to stop.
       keep: how many of the newest stay; the best by the monitored metric stays besides.
+      bucket: a folder in a bucket, such as `gs://BUCKET/FOLDER` or `s3://BUCKET/FOLDER`, that
+        every checkpoint is copied to, with the records up to it; a run whose work directory is
+        gone goes on from there. None for none.
     """
 
     every_steps: int | None = None
     keep: int = 2
+    bucket: str | None = None
 
     def check(self) -> None:
         """Raises a UserError for values that cannot work."""
@@ -57,6 +62,8 @@ class CheckpointConfig:
             raise UserError(
                 f"checkpoint.keep={self.keep} must be 1 or more: a run continues from it."
             )
+        if self.bucket is not None:
+            check_address("checkpoint.bucket", self.bucket)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

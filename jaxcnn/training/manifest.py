@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-_NAME = "manifest/manifest.json"
+NAME = "manifest/manifest.json"
 _CHUNK = 1 << 20
 _LARGEST = 1 << 26  # bytes of a manifest; one of a thousand processes' files is a hundredth of it
 
@@ -24,12 +24,12 @@ def write(folder: Path) -> None:
       OSError: the file system does not take it.
     """
     checksums = {}
-    for name, path in _files(folder).items():
+    for name, path in files(folder).items():
         checksums[name] = _checksum(path)
         flush(path)
-    manifest = folder / _NAME
+    manifest = folder / NAME
     manifest.parent.mkdir(exist_ok=True)
-    manifest.write_bytes(_text(checksums | {_NAME: _own_checksum(checksums)}))
+    manifest.write_bytes(_text(checksums | {NAME: _own_checksum(checksums)}))
     flush(manifest)
     for place in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
         flush(place)
@@ -37,19 +37,19 @@ def write(folder: Path) -> None:
 
 def damage(folder: Path) -> str | None:
     """What is wrong with the checkpoint in ``folder``, in a few words; None for nothing."""
-    manifest = folder / _NAME
+    manifest = folder / NAME
     try:
         # The size first: what was damaged may have become of any.
         written = manifest.read_bytes() if manifest.stat().st_size <= _LARGEST else b""
     except FileNotFoundError:
         return "it has no manifest, so it was never finished"
     except OSError as error:
-        return f"its file {_NAME} cannot be read ({error.strerror})"
+        return f"its file {NAME} cannot be read ({error.strerror})"
     checksums = _parsed(written)
     if checksums is None:
-        return f"its file {_NAME} has changed since it was written, or is of an earlier version"
+        return f"its file {NAME} has changed since it was written, or is of an earlier version"
     try:
-        found = _files(folder)
+        found = files(folder)
     except OSError as error:
         return f"its folder cannot be read ({error.strerror})"
     for name, checksum in checksums.items():
@@ -80,10 +80,10 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def files(folder: Path) -> dict[str, Path]:
     """Every file below a folder but its manifest, by its path within it."""
     paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
-    paths.pop(_NAME, None)
+    paths.pop(NAME, None)
     return paths
 
 
@@ -112,5 +112,5 @@ def _parsed(written: bytes) -> dict[str, str] | None:
         return None
     if not isinstance(checksums, dict) or _text(checksums) != written:
         return None
-    own = checksums.pop(_NAME, None)
+    own = checksums.pop(NAME, None)
     return checksums if own == _own_checksum(checksums) else None
