@@ -48,7 +48,7 @@ FORMS = {
 }
 PEERS = {"tfdata": ("tensorflow", "tensorflow-cpu"), "torch": ("torchvision", "torch torchvision")}
 NEEDED = (4300, 6400)
-"""Images/s that VGG-16's training takes on one H100, from slow to fast."""
+"""Images/s that VGG-16 may train at on one H200, from slow to fast: for planning, not measured."""
 
 _OURS = ("jaxcnn", "jaxcnn_fast")
 _MEASURES = {"images_per_cpu_second": "cpu_seconds", "images_per_second": "seconds"}

@@ -23,6 +23,7 @@ from experiments import commandline, report
 from experiments.config import Experiment
 from experiments.digits import recipes
 from experiments.images import augment_by
+from experiments.network import on_devices
 from experiments.parts import Parts, make_parts
 from experiments.plain_training import batch_shapes, memory
 from experiments.run import set_up_jax
@@ -208,7 +209,7 @@ def _step_memory(config: Experiment, parts: Parts, batch: int) -> int | None:
     compile_step = functools.partial(
         compiled_step,
         config,
-        parts.model.clone(axis_name=layout.axis_name),
+        on_devices(parts.model, layout, config.model.convolution),
         augment,
         layout,
         data.train_batches.steps_per_epoch,
