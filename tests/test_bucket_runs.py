@@ -1,4 +1,4 @@
-"""Real runs whose copies lie in real buckets, of servers that stand in for Google's and Amazon's."""
+"""Real runs whose copies lie in buckets of servers that stand in for Google's and Amazon's."""
 
 import shutil
 import subprocess
@@ -11,6 +11,7 @@ import chex
 import fsspec
 import pytest
 from command_run import assert_same_run, finish, steps, wait_for_records
+from test_resume import start_disturbed
 from test_troubled_runs import ARGUMENTS
 
 from experiments import checkpoints as command
@@ -24,8 +25,8 @@ GOOGLE = "import gcp_storage_emulator.__main__ as m; m.main(['start', '--port={p
 '--host=127.0.0.1', '--in-memory', '--default-bucket=jaxcnn'])"
 AMAZON = "import time, moto.server as m; m.ThreadedMotoServer('127.0.0.1', {port}).start(); \
 time.sleep(10**6)"
-# Long enough that its machine is lost in the midst of it.
-LONG = tuple(a for a in ARGUMENTS if "epochs=3" not in a) + ("--config.train.epochs=40",)
+# Long enough that its machines are lost in the midst of it.
+LONG = (*(a for a in ARGUMENTS if "epochs=3" not in a), "--config.train.epochs=40")
 
 
 @pytest.fixture(scope="module", params=["gs", pytest.param("s3", marks=pytest.mark.full)])
@@ -58,7 +59,7 @@ def store(request):
                 except urllib.error.HTTPError:
                     break
                 except OSError:
-                    time.sleep(0.05)
+                    time.sleep(0.2)
             if request.param == "s3":
                 fsspec.filesystem("s3", use_listings_cache=False).mkdir("jaxcnn")
             yield f"{request.param}://jaxcnn"
@@ -74,24 +75,25 @@ def wait_for_copies(address, processes):
         copies = copies_of(bucket.objects())
         if any(c.whole and c.folder == "checkpoints" for c in copies):
             return
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def test_its_machine_is_lost_and_another_one_goes_on(store, tmp_path, capsys):
     address = f"{store}/lost"
     copied = f"--config.checkpoint.bucket={address}"
-    process = start(tmp_path / "one", *LONG, copied)
+    # It comes to the batch of step 14 and no further.
+    process = start_disturbed(tmp_path / "one", "hang:14", *ARGUMENTS, copied)
     wait_for_copies(address, [process])
     process.kill()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == -9, errors
     shutil.rmtree(tmp_path / "one")
-    other = start(tmp_path / "other", *LONG, copied)
+    other = start(tmp_path / "other", *ARGUMENTS, copied)
     output, errors = other.communicate(timeout=300)
     assert other.returncode == 0, errors
     assert f"from {address}." in errors
     assert "Continuing from step" in output
-    finish(start(tmp_path / "undisturbed", *LONG))
+    finish(start(tmp_path / "undisturbed", *ARGUMENTS))
     assert_same_run(tmp_path / "other", tmp_path / "undisturbed")
 
     assert command.main([f"--workdir={address}"]) == 0

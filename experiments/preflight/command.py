@@ -40,6 +40,7 @@ from experiments.run import check_same_command, set_up_jax, workdir_of
 from experiments.workdir import Workdir
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.training.activity import Timeline
+from jaxcnn.training.bucket import Bucket
 from jaxcnn.training.interruption import StopRequest
 from jaxcnn.training.processes import from_first, joined, to_first, wait_for_all
 
@@ -114,6 +115,8 @@ def _look(config: Experiment, recipe: str, preset: str, examiner: Examiner) -> R
     if parts is not None:
         splits = examiner.look("the images", lambda: splits_seen(parts.data, config.data))
     disk = _look_at_disk(config, workdir_of(config, recipe, preset), parts, examiner)
+    if (address := config.checkpoint.bucket) is not None and jax.process_index() == 0:
+        examiner.look("the bucket", lambda: Bucket(address).check_writable())
     # Where the devices of one do not work, those of the others would wait for them.
     able = _of_all(devices is not None)
     return {
