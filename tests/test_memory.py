@@ -142,6 +142,13 @@ def test_a_batch_with_dropout_gives_the_same_in_less_memory(name, memory):
     assert_equal(differentiated(name, **memory), at_once(name, freeze=memory.get("freeze")))
 
 
+def test_in_a_loop_as_on_gpu_it_gives_the_same(monkeypatch):
+    expected = at_once("tiny")
+    monkeypatch.setattr(gradients.jax, "default_backend", lambda: "gpu")
+    assert_equal(differentiated("tiny", accumulate=4), expected)
+    assert_equal(differentiated("tiny", accumulate=4, remat=True), expected)
+
+
 def test_the_masks_are_those_of_the_batch(monkeypatch):
     """Where every part has a mask of its own the comparison shows it."""
 

@@ -16,8 +16,8 @@ class TrainConfig:
         which there is an evaluation and a checkpoint as after a whole one. None: whole epochs.
       batch_size: examples in a step, over all devices and processes together.
       accumulate: micro-batches that a step's batch is computed in, one after the other, in less
-        memory; the update is that of the whole batch, with its dropout masks. BatchNorm takes each
-        micro-batch's own statistics, and their mean for its running ones.
+        memory (little less on CPU); the update is that of the whole batch, with its dropout masks.
+        BatchNorm takes each micro-batch's own statistics, and their mean for its running ones.
       remat: compute activations again in the backward pass instead of keeping them all: less
         memory, for up to a third more operations and the same numbers.
       loss: 'cross_entropy', or 'map', the maximum a posteriori criterion of LeNet-5's distances
