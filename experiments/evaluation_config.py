@@ -16,7 +16,7 @@ class EvaluateConfig:
     Attributes:
       model: the names of the networks of `weights`; one name may stand for several files.
       weights: files of weights.
-      run: work directories of runs.
+      run: work directories of runs, or what they were copied to (their checkpoint.bucket).
       protocol: 'center', 'ten_crop', 'multi_crop', 'googlenet_144', 'dense' or 'dense+multi_crop'.
       scales: Q, one or several, in pixels; () for the protocol's own, or that at which the run was
         evaluated, or 256 for crops of 224.

@@ -51,7 +51,7 @@ class ModelConfig:
         one of ours. It brings its normalisation; a head for other classes than the data's is
         replaced by a new one.
       initialize_from: the work directory of a finished or running training whose parameters and
-        batch statistics (the best, else the newest) this one starts from.
+        batch statistics (the best, else the newest) this one starts from; or its checkpoint.bucket.
       initialize_layers: regular expression of the layers taken from `initialize_from`; each must
         be there and have the same shapes.
     """

@@ -130,7 +130,9 @@ class Copying:
         held = self._workdir / HELD
         shutil.rmtree(held, ignore_errors=True)  # a killed process's
         try:
-            self._copy_held(self._hold(held))
+            # Asked first: the checkpoints that are held then are those of the finished run.
+            finished = (self._workdir / RESULT).exists()
+            self._copy_held(self._hold(held), finished=finished)
         finally:
             shutil.rmtree(held, ignore_errors=True)
 
@@ -145,8 +147,7 @@ class Copying:
                     found.append(_Held(folder, step, path, _linked(self._workdir, path)))
         return found
 
-    def _copy_held(self, held: Sequence[_Held]) -> None:
-        finished = (self._workdir / RESULT).exists()
+    def _copy_held(self, held: Sequence[_Held], *, finished: bool) -> None:
         objects = self._bucket.objects()
         if not finished and RESULT in objects:
             self._bucket.delete([RESULT])
