@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments import benchmark, commandline, report, study
+from experiments import benchmark, commandline, comparison, input_benchmark, report, study
 from experiments import digits as digits_table
 from experiments.faults.command import FaultsConfig, lines_of
 from jaxcnn import list_models
@@ -50,6 +50,7 @@ WITHOUT_DATA = {
     "--config=d": "experiments.prepare imagenet2012",
     "--config.data.source=PATH/TO/FOLDERS": "PATH/TO/FOLDERS",
     "--weights=FILE": "imagenet2012 is not in",
+    "--raw": "imagenet2012",
 }
 FIRST = "python -m experiments.vgg_imagenet --config=digits"
 ON_THE_FIRST = [c for c in COMMANDS if "=runs/vgg_imagenet/digits" in c]
@@ -62,6 +63,7 @@ NONE_OF_THE_OTHERS = [
 SHORTER = {
     "benchmark --model=vgg16": "benchmark --model=vgg16 --image_size=32 --batch_size=1 --rounds=1 "
     "--steps=1",
+    "--compare=flax,keras,torch,torch-channels-last,torch-compile": "--compare=flax",
     "--kills=100": " ".join(["--kills=1", "--moves=False", *NONE_OF_THE_OTHERS]),
 }
 
@@ -272,6 +274,14 @@ def test_the_figures_are_those_of_the_committed_files():
     speed = json.loads((RESULTS / "benchmark_vgg16_cpu.json").read_text())
     assert speed["command"] in COMMANDS
     assert f"```text\n{benchmark.text(speed)}\n```" in README
+    compared = [
+        json.loads((RESULTS / "speed_cpu" / f"{network}_{mode}.json").read_text())
+        for network in ("vgg16", "resnet50", "alexnet", "googlenet")
+        for mode in ("train", "inference")
+    ]
+    assert comparison.summary(compared) in README
+    read = json.loads((RESULTS / "input_benchmark.json").read_text())
+    assert f"```text\n{input_benchmark.table(read['results'])}\n```" in README
     recipes = json.loads((RESULTS / "digits.json").read_text())
     assert recipes["command"] in README
     assert digits_table.markdown(recipes) in README

@@ -1,5 +1,6 @@
 """The networks, pure Linen modules: importing this costs jax and flax and nothing else."""
 
+from jaxcnn.models import cpu_convolution
 from jaxcnn.models.alexnet import AlexNet, AlexNetBN, AlexNetOneTower, AlexNetOWT, AlexNetPoolBN
 from jaxcnn.models.features import feature_names, features
 from jaxcnn.models.googlenet import GoogLeNet, GoogLeNetBN, GoogLeNetPlainStem
@@ -98,6 +99,7 @@ __all__ = [
     "VGGSmall",
     "ZFNet",
     "ZFNetLarge",
+    "cpu_convolution",
     "create_model",
     "feature_names",
     "features",
