@@ -18,7 +18,12 @@ NORMALISE = Preprocessing(mean=(128.0,) * 3, std=(64.0,) * 3)
 def plain_training(
     model: nn.Module, image_size: int
 ) -> tuple[Callable[[], TrainState], Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
-    """What makes the first state, and the step: momentum on images that are only normalised."""
+    """What makes the first state, and the step: momentum on images that are only normalised.
+
+    Args:
+      model: the network, with the axis of pmap if it is trained so.
+      image_size: pixels.
+    """
     optimizer = make_optimizer(OptimizerConfig(name="momentum", weight_decay=5e-4))
     images = jnp.zeros((1, image_size, image_size, 3))
 
@@ -34,8 +39,11 @@ def plain_training(
         seed=0,
         steps_per_epoch=1_000_000,
         log_every=1_000_000,
+        axis_name=model.axis_name,
     )
-    return functools.partial(create_state, model, optimizer, images, seed=0), step
+    # Outside of pmap there is no such axis, and the parameters are the same.
+    alone = model.clone(axis_name=None)
+    return functools.partial(create_state, alone, optimizer, images, seed=0), step
 
 
 def batch_shapes(count: int, image_size: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -165,6 +165,18 @@ class PmapLayout:
             for k, v in batch.items()
         }
 
+    def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        """A distributed state and a placed global batch, but for their values, as of jit."""
+        count = len(self.devices)
+
+        def laid(shape: tuple[int, ...], x: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, x.dtype, sharding=self._rows)
+
+        return (
+            jax.tree.map(lambda x: laid((count, *x.shape), x), state),
+            jax.tree.map(lambda x: laid((count, x.shape[0] // count, *x.shape[1:]), x), batch),
+        )
+
     def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
         return jax.pmap(step, axis_name=AXIS, donate_argnums=donate, devices=self.devices)
 
