@@ -3,10 +3,10 @@
     python -m experiments.traffic --model=vgg16 --devices=8 --batch_size=128
 
 Side by side are data parallelism by jit and by pmap, and the fully connected layers laid over a row
-of 2, 4, ... devices (``--config.parallel.model`` of a run; Krizhevsky 2014, arXiv 1404.5997): the bytes that
-each device sends in a step, and receives, and its memory as XLA plans it. The step is compiled and
-not run. Where the machine has too few devices it is compiled for as many virtual ones of its CPU,
-for which XLA makes the same exchanges.
+of 2, 4, ... devices (``--config.parallel.model`` of a run; Krizhevsky 2014, arXiv 1404.5997): the
+bytes that each device sends in a step, and receives, and its memory as XLA plans it. The step is
+compiled and not run. Where the machine has too few devices it is compiled for as many virtual ones
+of its CPU, for which XLA makes the same exchanges.
 """
 
 import argparse
@@ -81,9 +81,7 @@ def columns(arguments: argparse.Namespace, rows: Sequence[int] | None = None) ->
         for split in splits:
             split.check(state.params)
     whole, mapped = JitLayout(devices), PmapLayout(devices)
-    _, mapped_step = plain_training(
-        network.clone(axis_name=mapped.axis_name), arguments.image_size
-    )
+    _, mapped_step = plain_training(network.clone(axis_name=mapped.axis_name), arguments.image_size)
     ways: list[tuple[str, list[str], JitLayout | PmapLayout, Callable[..., Any]]] = [
         ("jit", [], whole, step),
         ("pmap", [], mapped, mapped_step),
