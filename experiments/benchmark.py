@@ -13,7 +13,9 @@ run, on as many devices.
 With --compare it prints a line of JSON for this network and for each peer, measured in turns, each
 in a process of its own, and a table. The peers are 'flax' (the same network of Flax's own layers),
 'keras' (keras.applications on JAX), 'torch', 'torch-channels-last' and 'torch-compile' (those of
-torchvision: eager, in the layout that is fastest, and that by torch.compile).
+torchvision: eager, in the layout that is fastest, and that by torch.compile). Two more are ours:
+the same batch by 'one-device' of those there are, which shows what sharing it costs, and by as many
+in 'deterministic' mode (``--config.parallel.deterministic`` of a run), which shows what that costs.
 """
 
 import argparse

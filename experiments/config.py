@@ -146,6 +146,7 @@ FREE_ON_RESUME = frozenset(
         "parallel.detect",
         "parallel.timeout",
         "parallel.silence",
+        "parallel.deterministic",
         "eval.batch_size",
         "workdir",
         "restart",

@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__,
     )
     config.check()
-    set_up_jax()
+    set_up_jax(config.parallel)
     try:
         with joined(config.parallel):
             evaluate(config)

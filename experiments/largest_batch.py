@@ -76,7 +76,7 @@ def _command(arguments: Sequence[str]) -> int:
             "parallel.coordinator and parallel.detect, and multiply."
         )
     limit = _gibibytes(given[-1]) if given else None
-    set_up_jax()
+    set_up_jax(config.parallel)
     print(f"{name} {preset}: a training step's memory on one device", flush=True)
     print(found(config, limit))
     return 0

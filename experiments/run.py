@@ -28,6 +28,8 @@ from jaxcnn.data.cache import cache_folder
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.pictures import draw_curves
 from jaxcnn.training.activity import Timeline, process_began
+from jaxcnn.training.determinism import demand_determinism
+from jaxcnn.training.devices import ParallelConfig
 from jaxcnn.training.ending import AGAIN, leave
 from jaxcnn.training.interruption import Interrupted, StopRequest
 from jaxcnn.training.processes import from_first, joined, wait_for_all
@@ -97,7 +99,7 @@ def run(config: Experiment, recipe: str, preset: str, *, began: float | None = N
     timeline = Timeline(began)
     stop = StopRequest(lambda: leave(AGAIN, _STOPPED, told=_STOPPED))
     with stop.listening():
-        set_up_jax()
+        set_up_jax(config.parallel)
         with (
             joined(config.parallel, timeline, stop) as others,
             watched(timeline, config.train.hang_limit, functools.partial(_hung, others)),
@@ -151,6 +153,9 @@ def _run(
                 f"(train.accumulate={config.train.accumulate}), not of the whole batch.",
                 flush=True,
             )
+        platform = layout.devices[0].platform
+        if config.parallel.deterministic and platform != "gpu":
+            print(f"parallel.deterministic is about GPUs; on {platform} it changes nothing.")
     if result is not None:
         if primary:
             with copied(workdir, timeline):  # what a killed process has left to do
@@ -207,8 +212,12 @@ def workdir_of(config: Experiment, recipe: str, preset: str) -> Path:
     return Path(config.workdir or f"runs/{recipe}/{preset}")
 
 
-def set_up_jax() -> None:
-    """What every run relies on in jax, before the first device is touched."""
+def set_up_jax(config: ParallelConfig) -> None:
+    """What every run relies on in jax, before the first device is touched.
+
+    Raises:
+      UserError: jax cannot be set up so.
+    """
     if not jax.config.values["jax_threefry_partitionable"]:
         raise UserError(
             "jax_threefry_partitionable is off, so random numbers would depend on the number of "
@@ -218,6 +227,8 @@ def set_up_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
         # A start has some ten small programs beside the step; jax keeps those of a second or more.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if config.deterministic:
+        demand_determinism()
 
 
 def check_same_command(config: Experiment) -> None:

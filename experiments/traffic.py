@@ -2,11 +2,11 @@
 
     python -m experiments.traffic --model=vgg16 --devices=8 --batch_size=128
 
-Side by side are data parallelism and the fully connected layers laid over a row of 2, 4, ...
-devices (``--config.parallel.model`` of a run; Krizhevsky 2014, arXiv 1404.5997): the bytes that
-each device sends in a step, and receives, and its memory as XLA plans it. The step is compiled and
-not run. Where the machine has too few devices it is compiled for as many virtual ones of its CPU,
-for which XLA makes the same exchanges.
+Side by side are data parallelism by jit and by pmap, and the fully connected layers laid over a row
+of 2, 4, ... devices (``--config.parallel.model`` of a run; Krizhevsky 2014, arXiv 1404.5997): the
+bytes that each device sends in a step, and receives, and its memory as XLA plans it. The step is
+compiled and not run. Where the machine has too few devices it is compiled for as many virtual ones
+of its CPU, for which XLA makes the same exchanges.
 """
 
 import argparse
@@ -14,7 +14,8 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +24,9 @@ from experiments.commandline import run_main
 from experiments.plain_training import batch_shapes, memory, plain_training
 from jaxcnn import models
 from jaxcnn.errors import UserError
-from jaxcnn.training.layouts import JitLayout
+from jaxcnn.training.layouts import JitLayout, PmapLayout
 from jaxcnn.training.split import Split
-from jaxcnn.training.traffic import exchanged_bytes
+from jaxcnn.training.traffic import Exchange, exchanges, sent_by_kind
 
 _VIRTUAL = "--xla_force_host_platform_device_count"
 # Only the code of each device is made in less time; what they exchange is settled before.
@@ -37,20 +38,30 @@ class Column:
     """A step over the devices in one way.
 
     Attributes:
-      model: how many devices a layer is split over.
-      layers: those that are.
-      sent: bytes, by the kind of exchange.
+      name: 'jit' or 'pmap' where each device has all layers, or 'model=' and how many share them.
+      layers: those that are split.
+      exchanges: what the devices exchange.
       memory: bytes; None where unknown.
     """
 
-    model: int
+    name: str
     layers: list[str]
-    sent: Mapping[str, int]
+    exchanges: list[Exchange]
     memory: int | None
 
+    @property
+    def sent(self) -> dict[str, int]:
+        """Bytes that each device sends, by the kind of exchange."""
+        return sent_by_kind(self.exchanges)
 
-def columns(arguments: argparse.Namespace) -> list[Column]:
-    """The step over rows of every length that the devices, and the layers, can be divided into.
+
+def columns(arguments: argparse.Namespace, rows: Sequence[int] | None = None) -> list[Column]:
+    """The step by jit and by pmap, and with layers split.
+
+    Args:
+      arguments: the network, its images and the devices, as the command takes them.
+      rows: how many devices share a layer, each time; None for each number that the devices, and
+        the layers, can be divided by.
 
     Raises:
       UserError: there is no such network, the images are too small for it, or the layers that are
@@ -63,22 +74,26 @@ def columns(arguments: argparse.Namespace) -> list[Column]:
     state = jax.eval_shape(create)
     batch = batch_shapes(arguments.batch_size, arguments.image_size)
     devices = tuple(jax.devices()[: arguments.devices])
-    options = _QUICKLY.get(devices[0].platform)
-    rows = [model for model in range(1, len(devices) + 1) if len(devices) % model == 0]
+    if rows is None:
+        rows = [model for model in range(2, len(devices) + 1) if len(devices) % model == 0]
     splits = [Split(arguments.split, model) for model in rows]
     if arguments.split is not None:
         for split in splits:
             split.check(state.params)
-    found = []
+    whole, mapped = JitLayout(devices), PmapLayout(devices)
+    _, mapped_step = plain_training(network.clone(axis_name=mapped.axis_name), arguments.image_size)
+    ways: list[tuple[str, list[str], JitLayout | PmapLayout, Callable[..., Any]]] = [
+        ("jit", [], whole, step),
+        ("pmap", [], mapped, mapped_step),
+    ]
     for split in splits:
-        layers = split.names(state.params)
-        if split.parts > 1 and not layers:
-            continue
-        layout = JitLayout(devices, split)
-        lowered = layout.compile(step, donate=(0,)).lower(*layout.shapes(state, batch))
-        executable = lowered.compile(compiler_options=options)
-        sent = exchanged_bytes(executable.as_text())
-        found.append(Column(split.parts, layers, sent, memory(executable)))
+        if layers := split.names(state.params):
+            ways.append((f"model={split.parts}", layers, JitLayout(devices, split), step))
+    found = []
+    for name, layers, layout, laid in ways:
+        lowered = layout.compile(laid, donate=(0,)).lower(*layout.shapes(state, batch))
+        executable = lowered.compile(compiler_options=_QUICKLY.get(devices[0].platform))
+        found.append(Column(name, layers, exchanges(executable.as_text()), memory(executable)))
     return found
 
 
@@ -95,7 +110,7 @@ def table(found: Sequence[Column]) -> str:
     kinds = dict.fromkeys(kind for each in found for kind in each.sent)
     return "\n".join(
         [
-            row("", ["all data" if c.model == 1 else f"model={c.model}" for c in found]),
+            row("", [c.name for c in found]),
             *(row(kind, mebibytes([c.sent.get(kind, 0) for c in found])) for kind in kinds),
             row("sent in a step", mebibytes(totals)),
             row("of the first", [f"{total / max(totals[0], 1):.1%}" for total in totals]),
@@ -129,7 +144,7 @@ def main(argv: Sequence[str]) -> int:
             "multiple, or others by --devices."
         )
     if len(jax.devices()) < devices:
-        return _with_virtual_devices(argv, devices)
+        return with_virtual_devices("experiments.traffic", argv, devices)
     found = columns(arguments)
     kind = jax.devices()[0].device_kind
     print(
@@ -139,15 +154,16 @@ def main(argv: Sequence[str]) -> int:
     )
     print(table(found))
     print("Split:")
-    for each in found[1:]:
-        print(f"  model={each.model}: {', '.join(each.layers)}")
+    for each in found:
+        if each.layers:
+            print(f"  {each.name}: {', '.join(each.layers)}")
     return 0
 
 
-def _with_virtual_devices(argv: Sequence[str], count: int) -> int:
-    """The same in a process of its own: a process settles once what devices it has."""
+def with_virtual_devices(module: str, argv: Sequence[str], count: int) -> int:
+    """A command in a process of its own: a process settles once what devices it has."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} {_VIRTUAL}={count}".strip()
-    command = [sys.executable, "-m", "experiments.traffic", *argv]
+    command = [sys.executable, "-m", module, *argv]
     virtual = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     return subprocess.run(command, env=os.environ | virtual, check=False).returncode
 

@@ -181,14 +181,17 @@ def test_eight_devices_train_as_one_and_exchange_the_gradients_alone(mode):
         }
         placed = layout.place(batch | {"weight": np.ones(16, np.float32)})
         executable = layout.compile(step).lower(state, placed).compile()
-        return layout.fetch(executable(state, placed)[0].params), exchanged_bytes(
-            executable.as_text()
-        )
+        # Momentum after one step is the gradients, whatever the rate.
+        momentum = layout.fetch(executable(state, placed)[0].opt_state)
+        return momentum, exchanged_bytes(executable.as_text())
 
-    params, _ = step_of(1, "jit", "xla")
+    expected, _ = step_of(1, "jit", "xla")
     ours, exchanged = step_of(8, mode, "products")
     _, before = step_of(8, mode, "xla")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), ours, params)
+    kernels = [x for x in jax.tree.leaves(expected) if np.ndim(x) > 1]
+    assert len(kernels) >= 4
+    assert min(np.abs(x).max() for x in kernels) > 0
+    assert_close(ours, expected, 1e-5)
     assert sum(exchanged.values()) <= 1.01 * sum(before.values())
 
 

@@ -68,6 +68,8 @@ class _Entry:
 # The order is that of the table.
 _CONTESTANTS = {
     "jaxcnn": _Entry("ours", {}),
+    "one-device": _Entry("ours", {"devices": 1}),
+    "deterministic": _Entry("ours", {"deterministic": True}),
     "flax": _Entry("plain_flax", {}),
     "keras": _Entry("keras_on_jax", {}, ("keras",)),
     "torch": _Entry("pytorch", {"channels_last": False}, ("torch", "torchvision")),

@@ -17,6 +17,7 @@ from experiments.plain_training import NORMALISE, batch_shapes, memory, plain_tr
 from jaxcnn import models
 from jaxcnn.errors import UserError
 from jaxcnn.randomness import Purpose, host_generator
+from jaxcnn.training.determinism import demand_determinism
 from jaxcnn.training.devices import Layout, ParallelConfig, make_layout
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.steps import make_eval_step
@@ -123,12 +124,21 @@ def peak_memory(device: jax.Device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def prepare(task: Task) -> Contestant:
+def prepare(task: Task, *, devices: int | None = None, deterministic: bool = False) -> Contestant:
     """Compiles the step.
+
+    Args:
+      task: what is computed.
+      devices: how many of the task's devices compute it; None for all.
+      deterministic: as ``parallel.deterministic`` of a configuration.
 
     Raises:
       UserError: there is no such network, or the images are too small for it.
     """
+    if deterministic:
+        demand_determinism()
+    if devices is not None:
+        task = dataclasses.replace(task, devices=devices)
     layout = layout_for(task)
     compiled = compile_step(task, layout)
     started: list[Any] = []

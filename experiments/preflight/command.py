@@ -85,7 +85,7 @@ def preflight(config: Experiment, recipe: str, preset: str) -> int:
     config.check()
     timeline, stop = Timeline(), StopRequest()
     with stop.listening():
-        set_up_jax()
+        set_up_jax(config.parallel)
         with joined(config.parallel, timeline, stop):
             own = _look(config, recipe, preset, Examiner(timeline, config.parallel.timeout))
             reports = _of_all(own)

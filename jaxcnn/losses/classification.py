@@ -72,6 +72,9 @@ def smoothed(labels: jax.Array, classes: int, share: float) -> jax.Array:
 def _of_labels(values: jax.Array, labels: jax.Array) -> jax.Array:
     """The value of each example's label, or the mean of its values under its distribution."""
     if jnp.ndim(labels) == 1:
-        return jnp.take_along_axis(values, labels[:, None], axis=-1)[:, 0]
+        # Not by indices: their gradient would be a scattered addition, which a GPU makes in any
+        # order, or slowly. What is added to the one value is 0.
+        own = labels[:, None] == jnp.arange(values.shape[-1])
+        return jnp.sum(jnp.where(own, values, 0), axis=-1)
     # A class of no probability by the label costs nothing, however improbable it is.
     return jnp.sum(jnp.where(labels == 0, 0, labels * values), axis=-1)

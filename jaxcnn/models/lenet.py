@@ -185,7 +185,7 @@ class PartialConvolution(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (len(self.table),), self.param_dtype)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         whole = jnp.zeros((5, 5, x.shape[-1], len(self.table)), kernel.dtype)
-        whole = whole.at[:, :, inputs, outputs].set(kernel)
+        whole = whole.at[:, :, inputs, outputs].set(kernel, unique_indices=True)
         layout = ("NHWC", "HWIO", "NHWC")
         return lax.conv_general_dilated(x, whole, (1, 1), "VALID", dimension_numbers=layout) + bias
 

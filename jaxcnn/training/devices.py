@@ -35,6 +35,8 @@ class ParallelConfig:
       timeout: how long the processes wait for one another at the start, in seconds.
       silence: after how many seconds without a sign of life a process counts as gone; the others
         then end, to be started again.
+      deterministic: on GPUs, compute so that the same run gives the same bits each time, however
+        much slower that is; on CPU it always does.
     """
 
     shorthand: ClassVar[str] = "mode"
@@ -49,6 +51,7 @@ class ParallelConfig:
     detect: bool = False
     timeout: int = 300
     silence: int = 30
+    deterministic: bool = False
 
     def check(self) -> None:
         """Raises a UserError for values that cannot work."""

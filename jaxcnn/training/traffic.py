@@ -1,9 +1,10 @@
 """What the devices of a compiled step exchange, counted in the program that XLA made of it."""
 
+import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 # By kind, what each of n devices sends, and receives as much, for a result of so many bytes on
@@ -34,6 +35,26 @@ _GROUPS = re.compile(
 _MOVED = re.compile(r"\{(\d+),(\d+)\}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """What is exchanged in one way among as many devices in one run of a program.
+
+    Attributes:
+      kind: XLA's name of it.
+      devices: in a group that exchanges something within itself.
+      size: bytes of the result on each device, of all exchanges of this kind among so many.
+    """
+
+    kind: str
+    devices: int
+    size: int
+
+    @property
+    def sent(self) -> Fraction:
+        """Bytes that each device sends, and receives as many."""
+        return _SENT[self.kind](self.size, self.devices)
+
+
 def exchanged_bytes(program: str) -> dict[str, int]:
     """The bytes that each device sends in one run of a program, by the kind of exchange.
 
@@ -52,6 +73,23 @@ def exchanged_bytes(program: str) -> dict[str, int]:
     Returns:
       From XLA's name of a kind to bytes, where there are any.
     """
+    return sent_by_kind(exchanges(program))
+
+
+def sent_by_kind(found: Iterable[Exchange]) -> dict[str, int]:
+    """The bytes that each device sends, by the kind of exchange, where there are any."""
+    total: dict[str, Fraction] = {}
+    for each in found:
+        total[each.kind] = total.get(each.kind, Fraction()) + each.sent
+    return {kind: math.ceil(sent) for kind, sent in total.items() if sent}
+
+
+def exchanges(program: str) -> list[Exchange]:
+    """What the devices exchange in one run of a program, counted as by `exchanged_bytes`.
+
+    Args:
+      program: as ``compiled.as_text()`` gives it.
+    """
     computations: dict[str, list[re.Match[str]]] = {}
     main = ""
     for line in program.splitlines():
@@ -66,23 +104,23 @@ def exchanged_bytes(program: str) -> dict[str, int]:
         for count in re.findall(r"(?:replica_count|num_partitions)=(\d+)", program.split("\n")[0])
     )
 
-    def of(computation: str) -> Iterator[tuple[str, Fraction]]:
+    def of(computation: str) -> Iterator[tuple[str, int, int]]:
         named = {found["name"]: found for found in computations[computation]}
         for found in named.values():
             rest, (kind, half) = found["rest"], _halves(found["operation"])
             if kind in _SENT and half in (None, "done"):
                 # Of an exchange in two halves the first says between whom, the second gives it.
                 first = rest if half is None else named[_NAME.findall(rest)[0]]["rest"]
-                yield kind, _SENT[kind](_bytes(found["type"]), _group_size(first, devices))
+                yield kind, _group_size(first, devices), _bytes(found["type"])
             elif kind not in _SENT and half in (None, "start"):
                 turns = int(known[1]) if (known := _TURNS.search(rest)) else 1
                 called = itertools.chain(*map(_NAME.findall, _CALLED.findall(rest)))
-                yield from ((k, turns * sent) for name in called for k, sent in of(name))
+                yield from ((k, n, turns * size) for name in called for k, n, size in of(name))
 
-    total: dict[str, Fraction] = {}
-    for kind, sent in of(main):
-        total[kind] = total.get(kind, Fraction()) + sent
-    return {kind: math.ceil(sent) for kind, sent in total.items() if sent}
+    sizes: dict[tuple[str, int], int] = {}
+    for kind, among, size in of(main):
+        sizes[kind, among] = sizes.get((kind, among), 0) + size
+    return [Exchange(kind, among, size) for (kind, among), size in sizes.items()]
 
 
 def _halves(operation: str) -> tuple[str, str | None]:
