@@ -81,4 +81,6 @@ def test_afterwards_all_is_as_before():
     while len(os.listdir("/proc/self/fd")) > descriptors:
         assert time.monotonic() < end
         time.sleep(0.01)
-    assert not any(thread.name == "stop" for thread in threading.enumerate())
+    while any(thread.name == "stop" for thread in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
