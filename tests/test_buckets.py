@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sys
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -248,19 +249,23 @@ def test_a_folder_of_something_else_is_left_as_it_is(workdir, tmp_path):
 def test_a_fetch_that_is_killed_at_any_moment_is_made_good(workdir, tmp_path, store, monkeypatch):
     monkeypatch.setattr(manifest, "flush", lambda path: None)
     monkeypatch.setattr("jaxcnn.training.bucket._AT_ONCE", 1)
-    before, get_file, most = contents(workdir), store.get_file, 0
+    before, most = contents(workdir), 0
     while True:
         done = []
 
-        def get_or_die(*arguments, done=done, most=most):
-            if len(done) == most:
-                raise Killed
-            done.append(arguments)
-            get_file(*arguments)
+        def dying(act, done=done, most=most):
+            def acts_or_dies(*arguments):
+                if len(done) == most:
+                    raise Killed
+                done.append(arguments)
+                return act(*arguments)
+
+            return acts_or_dies
 
         other = tmp_path / f"other{most}"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store, "get_file", get_or_die)
+            patch.setattr(store, "get_file", dying(store.get_file))
+            patch.setattr(Path, "replace", dying(Path.replace))
             try:
                 copies.bring_back(run_in(other))
             except Killed:
