@@ -58,16 +58,18 @@ def bring_back(run: Workdir) -> list[str]:
             f"checkpoint.bucket={address} holds an earlier run, which is not renamed there; give "
             "another folder of the bucket, or delete that one."
         )
-    ours = workdir / RUN
-    if (workdir / CONFIG).exists() and not (ours.exists() and ours.read_bytes() == theirs):
-        raise UserError(
-            f"checkpoint.bucket={address} holds another run than {workdir}; give another folder of "
-            "the bucket, or another workdir."
-        )
     objects = bucket.objects()
     copies = copies_of(objects)
     if not any(c.whole or c.damaged for c in copies):
         return []  # it was killed before the first was copied: there is nothing to go on from
+    ours = workdir / RUN
+    if not (ours.exists() and ours.read_bytes() == theirs):
+        if (workdir / CONFIG).exists():
+            raise UserError(
+                f"checkpoint.bucket={address} holds another run than {workdir}; give another "
+                "folder of the bucket, or another workdir."
+            )
+        run.refuse_other_files()
     reached = _reached(workdir)
     newest = max((c.step for c in copies if c.whole and c.folder == FOLDERS[0]), default=math.inf)
     # A best one beyond the newest is of another future, which a forced run has left.
@@ -99,6 +101,8 @@ def _newest_sound(folder: Path) -> int:
 
 def _fetch_all(bucket: Bucket, workdir: Path, copies: list[Copy], *, files: list[str]) -> list[str]:
     """Fetches checkpoints and the files of the work directory, so that a kill leaves no lie."""
+    # First what tells a killed fetch's folder from anyone else's.
+    fetch_files(bucket, [RUN], workdir)
     # The records before the checkpoints that they belong to; then what makes the folder a run's.
     last = [name for name in (CONFIG, RESULT) if name in files]
     fetch_files(bucket, [name for name in files if name not in last], workdir)

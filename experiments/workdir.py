@@ -112,12 +112,7 @@ class Workdir:
         """The result of the finished run of this configuration and these data, if it is one."""
         saved = self._read(CONFIG)
         if saved is None:
-            # A run that was killed before it was one may have left hidden files.
-            if any(p.is_file() and not p.name.startswith(".") for p in self.path.rglob("*")):
-                raise UserError(
-                    f"the work directory {self.path} holds files but no run of ours; give another "
-                    "workdir, or an empty one."
-                )
+            self.refuse_other_files()
             return None
         changed = changes(saved, self.config, free=FREE_ON_RESUME)
         if changed and self.config.resume != "force":
@@ -134,6 +129,15 @@ class Workdir:
                 "--config.restart=True, or go on all the same by --config.resume=force."
             )
         return None if changed else self._read(RESULT)
+
+    def refuse_other_files(self) -> None:
+        """Raises a UserError where the folder, which is no run's, holds anything."""
+        # A run that was killed before it was one may have left hidden files.
+        if any(p.is_file() and not p.name.startswith(".") for p in self.path.rglob("*")):
+            raise UserError(
+                f"the work directory {self.path} holds files but no run of ours; give another "
+                "workdir, or an empty one."
+            )
 
     def has_checkpoints(self) -> bool:
         """True when this run goes on from an earlier start's checkpoints."""

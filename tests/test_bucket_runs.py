@@ -81,6 +81,21 @@ def wait_for_copies(address, processes):
         time.sleep(0.2)
 
 
+def test_what_is_uploaded_arrives_to_the_byte(store, tmp_path):
+    """Also where the next byte of the request could be taken for a part of it."""
+    bucket, wanted, files = Bucket(f"{store}/bytes"), {}, {}
+    for size in (1, 1000, 6 << 20):
+        for end in (b"\r", b"\n", b"\r\n", b"\r\r", b"\0", b"--==0==--"):
+            name = f"{size}/{end.hex()}"
+            wanted[name] = bytes(range(256)) * (size // 256) + end
+            files[name] = tmp_path / name.replace("/", "-")
+            files[name].write_bytes(wanted[name])
+    wanted["empty"], files["empty"] = b"", tmp_path / "empty"
+    files["empty"].touch()
+    bucket.upload(files)
+    assert {name: bucket.read(name) for name in files} == wanted
+
+
 def test_its_machine_is_lost_and_another_one_goes_on(store, tmp_path, capsys):
     address = f"{store}/lost"
     copied = f"--config.checkpoint.bucket={address}"

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sys
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -15,7 +16,7 @@ from experiments.config import Experiment
 from experiments.ownership import Ownership
 from experiments.workdir import Workdir
 from jaxcnn.errors import UserError
-from jaxcnn.training import bucket_copying, manifest
+from jaxcnn.training import bucket_copying, checkpoint_folder, manifest
 from jaxcnn.training.activity import Timeline
 from jaxcnn.training.bucket import Bucket, BucketError
 from jaxcnn.training.bucket_checkpoints import copies_of
@@ -230,6 +231,54 @@ def test_records_alone_are_nothing_to_go_on_from(tmp_path, store):
     assert Bucket(ADDRESS).read("metrics.jsonl") is not None
     assert copies.bring_back(run_in(tmp_path / "other")) == []
     assert not (tmp_path / "other").exists()
+    # The next one is killed, too, before it has copied anything; what it made is its own.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text("{}")
+    assert copies.bring_back(run_in(tmp_path / "other")) == []
+
+
+def test_a_folder_of_something_else_is_left_as_it_is(workdir, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "metrics.jsonl").write_text("mine")
+    before = contents(tmp_path / "home")
+    with pytest.raises(UserError, match="holds files but no run of ours"):
+        copies.bring_back(run_in(tmp_path / "home"))
+    assert contents(tmp_path / "home") == before
+
+
+def test_a_fetch_that_is_killed_at_any_moment_is_made_good(workdir, tmp_path, store, monkeypatch):
+    monkeypatch.setattr(manifest, "flush", lambda path: None)
+    monkeypatch.setattr("jaxcnn.training.bucket._AT_ONCE", 1)
+    before, most = contents(workdir), 0
+    while True:
+        done = []
+
+        def dying(act, done=done, most=most):
+            def acts_or_dies(*arguments):
+                if len(done) == most:
+                    raise Killed
+                done.append(arguments)
+                return act(*arguments)
+
+            return acts_or_dies
+
+        other = tmp_path / f"other{most}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "get_file", dying(store.get_file))
+            patch.setattr(Path, "replace", dying(Path.replace))
+            try:
+                copies.bring_back(run_in(other))
+            except Killed:
+                pass
+            else:
+                break
+        copies.bring_back(run_in(other))
+        for folder in ("checkpoints", "best"):  # as the run does that goes on
+            checkpoint_folder.tidy(other / folder)
+        assert {n: b for n, b in contents(other).items() if n[0] != "."} == before
+        shutil.rmtree(other)
+        most += 1
+    assert most > 30
 
 
 def test_an_outage_is_told_and_made_good(workdir, store, monkeypatch, capsys):
