@@ -114,7 +114,7 @@ class Bucket:
     def write(self, name: str, data: bytes) -> None:
         """Puts a small object, in the place of one of that name."""
         with self._sentence(missing=True):
-            self._store.pipe_file(f"{self._root}/{name}", data)
+            self._put_bytes(data, f"{self._root}/{name}")
 
     def upload(self, files: Mapping[str, Path]) -> None:
         """Puts files, several at once.
@@ -139,15 +139,22 @@ class Bucket:
 
     def _put(self, file: Path, place: str) -> None:
         """Uploads a file; what has arrived is compared with it."""
-        if not self._is_google:
-            self._store.put_file(str(file), place)  # s3fs sends a checksum along
-        elif file.stat().st_size < _SMALL and (data := file.read_bytes()).endswith(b"\r"):
-            # In the one request that gcsfs makes of a small file, a bare \n and the boundary come
-            # behind it: with them this \r is a line's end, which is none of the file's bytes any
-            # more (RFC 2046). A chunk so large makes it a resumable upload, as of large files.
-            self._store.pipe_file(place, data, chunksize=len(data), consistency="md5")
-        else:
+        if self._is_google and file.stat().st_size < _SMALL:
+            self._put_bytes(file.read_bytes(), place)
+        elif self._is_google:
             self._store.put_file(str(file), place, consistency="md5")
+        else:  # s3fs sends a checksum along
+            self._store.put_file(str(file), place)
+
+    def _put_bytes(self, data: bytes, place: str) -> None:
+        """The same of a few bytes."""
+        if not self._is_google:
+            self._store.pipe_file(place, data)
+            return
+        # gcsfs ends the one request that it makes of few bytes by a bare \n and a boundary: a last
+        # \r would be a part of that, and the boundary may be in them. A chunk of them all makes it
+        # a resumable upload, as of large files.
+        self._store.pipe_file(place, data, chunksize=max(1, len(data)), consistency="md5")
 
     def download(self, files: Mapping[str, Path]) -> None:
         """Gets objects into files, whose folders are made, several at once.
