@@ -20,8 +20,8 @@ from experiments.copies import at_hand
 from experiments.options import parse_options
 from experiments.workdir import CONFIG
 from jaxcnn.errors import UserError
-from jaxcnn.training.bucket_checkpoints import FOLDERS
 from jaxcnn.training.checkpoint_folder import (
+    FOLDERS,
     UNFINISHED,
     bytes_in,
     damaged_in,

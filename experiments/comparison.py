@@ -4,17 +4,18 @@ A ratio is that of two contestants in the same round. It is told by its median o
 unless the spread swallows it: where the middle half of the rounds' ratios holds 1, none is told.
 """
 
+import contextlib
 import dataclasses
 import json
-import os
 import statistics
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.contestants import Task
+from experiments.turns import Contestant, EndedError, contestant
 from jaxcnn.errors import UserError
+
+_WORKER = "experiments.contestants.worker"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,58 +49,6 @@ class Measured:
         return statistics.median(ratios)
 
 
-class _Worker:
-    """The process of a contestant, from the outside."""
-
-    def __init__(self, name: str, task: Task) -> None:
-        self.name = name
-        # Contestants on one GPU: none takes all of its memory beforehand.
-        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "experiments.contestants.worker"),
-                *(name, json.dumps(dataclasses.asdict(task))),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            text=True,
-        )
-        self.seconds: list[float] = []
-        self.memory = 0
-        self.versions: Mapping[str, str] = {}
-
-    def wait_until_ready(self) -> None:
-        self.versions = self._answer()["versions"]
-
-    def advance(self, steps: int) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        answer = self._answer()
-        self.seconds.append(answer["seconds"] / steps)
-        self.memory = answer["memory"]
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if line:
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-        _, errors = self._process.communicate()
-        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
-        if self._process.returncode == 2:  # a mistake, in a sentence of its own
-            raise UserError(last)
-        raise UserError(f"{self.name} ended with status {self._process.returncode}: {last}")
-
-    def end(self) -> None:
-        """Lets it go, or makes it."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.communicate()
-
-
 def compare(names: Sequence[str], task: Task, *, rounds: int, steps: int) -> list[Measured]:
     """Measures contestants in turns.
 
@@ -112,19 +61,37 @@ def compare(names: Sequence[str], task: Task, *, rounds: int, steps: int) -> lis
     Raises:
       UserError: one of them cannot do the task; its sentence is passed on.
     """
-    workers: list[_Worker] = []
-    try:
+    given = json.dumps(dataclasses.asdict(task))
+    versions: dict[str, Mapping[str, str]] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    memory: dict[str, int] = {}
+    with contextlib.ExitStack() as stack:
+        processes: dict[str, Contestant] = {}
         for name in names:  # one after the other, as they compile
-            workers.append(_Worker(name, task))
-            workers[-1].wait_until_ready()
+            processes[name] = stack.enter_context(
+                # Contestants on one GPU: none takes all of its memory beforehand.
+                contestant(_WORKER, name, given, XLA_PYTHON_CLIENT_PREALLOCATE="false")
+            )
+            with _sentence(name):
+                versions[name] = processes[name].answer()["versions"]
         for i in range(rounds):
-            first = i % len(workers)
-            for worker in workers[first:] + workers[:first]:
-                worker.advance(steps)
-        return [Measured(w.name, w.versions, w.seconds, w.memory) for w in workers]
-    finally:
-        for worker in workers:
-            worker.end()
+            first = i % len(names)
+            for name in (*names[first:], *names[:first]):
+                with _sentence(name):
+                    answer = processes[name].tell(steps)
+                seconds[name].append(answer["seconds"] / steps)
+                memory[name] = answer["memory"]
+    return [Measured(name, versions[name], seconds[name], memory[name]) for name in names]
+
+
+@contextlib.contextmanager
+def _sentence(name: str) -> Iterator[None]:
+    try:
+        yield
+    except EndedError as error:
+        if error.status == 2:  # a mistake, in a sentence of its own
+            raise UserError(error.reason) from error
+        raise UserError(f"{name} ended with status {error.status}: {error.reason}") from error
 
 
 def lines(measured: Sequence[Measured], task: Task) -> list[dict[str, Any]]:

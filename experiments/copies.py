@@ -17,7 +17,6 @@ from jaxcnn.training import manifest
 from jaxcnn.training.activity import Activity, Timeline
 from jaxcnn.training.bucket import Bucket, BucketError, is_address
 from jaxcnn.training.bucket_checkpoints import (
-    FOLDERS,
     Copy,
     copies_of,
     download,
@@ -27,7 +26,7 @@ from jaxcnn.training.bucket_checkpoints import (
     say_damaged,
 )
 from jaxcnn.training.bucket_copying import CONFIG, RESULT, RUN, Copying
-from jaxcnn.training.checkpoint_folder import DAMAGED, UNFINISHED, steps_in
+from jaxcnn.training.checkpoint_folder import DAMAGED, FOLDERS, UNFINISHED, steps_in
 
 
 def bring_back(run: Workdir) -> list[str]:

@@ -23,7 +23,6 @@ import json
 import math
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +33,7 @@ from experiments import report
 from experiments.commandline import run_main
 from experiments.input_contestant import Settings
 from experiments.input_images import NAME, write_photographs
+from experiments.turns import Contestant, EndedError, contestant
 from jaxcnn.data.prepared import PreparedSource
 from jaxcnn.data.resized import prepare_resized
 from jaxcnn.data.resized_form import Form
@@ -58,36 +58,15 @@ Rounds = dict[tuple[str, str], list[dict[str, float]]]
 
 
 @contextlib.contextmanager
-def _contestant(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+def _contestant(settings: Settings) -> Iterator[Contestant]:
     """The process of one of them, which reads whenever it is told to."""
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(
-            [sys.executable, "-m", "experiments.input_contestant", json.dumps(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        ) as process,
-    ):
+    with contestant("experiments.input_contestant", json.dumps(settings)) as process:
         try:
             yield process
-        except BrokenPipeError:
-            process.wait()
-            errors.seek(0)
-            reason = (errors.read().strip() or "no reason given").splitlines()[-1]
-            raise UserError(f"{settings.reader} could not read its images: {reason}") from None
-        finally:
-            process.kill()
-
-
-def _round(process: subprocess.Popen[str], first: int, count: int) -> dict[str, float]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    print(json.dumps([first, count]), file=process.stdin, flush=True)
-    if not (answer := process.stdout.readline()):
-        raise BrokenPipeError
-    return json.loads(answer)
+        except EndedError as error:
+            raise UserError(
+                f"{settings.reader} could not read its images: {error.reason}"
+            ) from None
 
 
 def measure(root: Path, pairs: Sequence[tuple[str, str]], options: argparse.Namespace) -> Rounds:
@@ -104,7 +83,7 @@ def measure(root: Path, pairs: Sequence[tuple[str, str]], options: argparse.Name
         bar = stack.enter_context(Progress(total=total, description="reading"))
         for number in range(options.rounds + 1):
             for pair, process in processes.items():
-                taken = _round(process, number * steps, steps)
+                taken = process.tell([number * steps, steps])
                 bar.advance(steps * options.batch_size)
                 if number:
                     found[pair].append(taken)
@@ -134,15 +113,13 @@ def results(root: Path, found: Rounds) -> list[dict[str, Any]]:
         for pair, rounds in found.items()
         for measure, seconds in _MEASURES.items()
     }
+    kilobytes = {form: _kilobytes(root, form) for form in {form for _, form in found}}
     lines = []
     for reader, form in found:
-        source = PreparedSource(_name(form), "train", data_dir=os.fspath(root))
         line: dict[str, Any] = {
             "reader": reader,
             "form": form,
-            "kilobytes_per_image": sum(len(source[i].image) for i in range(len(source)))
-            / len(source)
-            / 1000,
+            "kilobytes_per_image": kilobytes[form],
             "rounds": len(found[reader, form]),
         }
         for measure in _MEASURES:
@@ -156,6 +133,12 @@ def results(root: Path, found: Rounds) -> list[dict[str, Any]]:
                 line[f"times_{peer}_of_originals"] = ratio(own, base)
         lines.append(line)
     return lines
+
+
+def _kilobytes(root: Path, form: str) -> float:
+    """What an image takes, on the average."""
+    source = PreparedSource(_name(form), "train", data_dir=os.fspath(root))
+    return sum(len(source[i].image) for i in range(len(source))) / len(source) / 1000
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -244,17 +227,19 @@ def main(argv: Sequence[str]) -> int:
     if options.images < options.batch_size:
         raise UserError(f"--images={options.images} do not fill one --batch_size.")
     peers = _peers(options.compare)
+    forms = _forms(options.forms)
     pairs = [
         (reader, form)
-        for form in _forms(options.forms)
+        for form in forms
         for reader in (*_OURS, *peers)
         if "raw" not in form or reader == "jaxcnn"  # of pixels nothing is decoded
     ]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_photographs(root, options.images)
-        for form in filter(None, FORMS.values()):
-            prepare_resized(NAME, folder, root, form)
+        for name in forms:
+            if (form := FORMS[name]) is not None:
+                prepare_resized(NAME, folder, root, form)
         lines = results(root, measure(root, pairs, options))
     for line in lines:
         print(json.dumps(line))

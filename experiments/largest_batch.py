@@ -20,8 +20,8 @@ from typing import Any
 import jax
 
 from experiments import commandline, report
+from experiments.any_recipe import asked_for
 from experiments.config import Experiment
-from experiments.digits import recipes
 from experiments.images import augment_by
 from experiments.network import on_devices
 from experiments.parts import Parts, make_parts
@@ -29,7 +29,7 @@ from experiments.plain_training import batch_shapes, memory
 from experiments.run import set_up_jax
 from experiments.trainer import compiled_step
 from jaxcnn.data.statistics import IMAGENET_STATISTICS
-from jaxcnn.errors import UserError, unknown_name
+from jaxcnn.errors import UserError
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.training.devices import Layout
 
@@ -50,25 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    known = {recipe.name: recipe for recipe in recipes()}
-    name, options = (arguments or ["--help"])[0], arguments[1:]
-    if name in ("-h", "--help"):
-        print(
-            "usage: python -m experiments.largest_batch RECIPE [--memory=GiB] [options of RECIPE]"
-            f"\n\n{__doc__}\nThe recipes are {', '.join(known)}."
-        )
-        return 0
-    if name not in known:
-        raise unknown_name("recipe", name, known)
-    given = [option for option in options if option.startswith("--memory=")]
-    config, preset = commandline.parse(
-        [option for option in options if option not in given],
-        presets=known[name].presets,
-        default=known[name].default,
-        program=f"python -m experiments.largest_batch {name}",
-        description=__doc__,
-        summaries=known[name].summaries,
+    given = [option for option in arguments if option.startswith("--memory=")]
+    asked = asked_for(
+        "largest_batch",
+        [option for option in arguments if option not in given],
+        description=str(__doc__),
+        own="[--memory=GiB]",
     )
+    if asked is None:
+        return 0
+    name, preset, config = asked
     config.check()
     if config.parallel.coordinator is not None or config.parallel.detect:
         raise UserError(

@@ -16,15 +16,13 @@ NORMALISE = Preprocessing(mean=(128.0,) * 3, std=(64.0,) * 3)
 
 
 def plain_training(
-    model: nn.Module, image_size: int, *, accumulate: int = 1, remat: bool = False
+    model: nn.Module, image_size: int
 ) -> tuple[Callable[[], TrainState], Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
     """What makes the first state, and the step: momentum on images that are only normalised.
 
     Args:
       model: the network, with the axis of pmap if it is trained so.
       image_size: pixels.
-      accumulate: micro-batches of a step.
-      remat: whether activations are computed again.
     """
     optimizer = make_optimizer(OptimizerConfig(name="momentum", weight_decay=5e-4))
     images = jnp.zeros((1, image_size, image_size, 3))
@@ -41,8 +39,6 @@ def plain_training(
         seed=0,
         steps_per_epoch=1_000_000,
         log_every=1_000_000,
-        accumulate=accumulate,
-        remat=remat,
         axis_name=model.axis_name,
     )
     # Outside of pmap there is no such axis, and the parameters are the same.

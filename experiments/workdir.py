@@ -14,10 +14,9 @@ from experiments.ownership import Ownership, refuse_if_owned
 from jaxcnn.errors import UserError
 from jaxcnn.files import free_path, read_object, write_atomically, writing
 from jaxcnn.training.bucket_copying import CONFIG, HELD, RESULT
-from jaxcnn.training.checkpoint_folder import bytes_in, holds_any, unfinished_in
+from jaxcnn.training.checkpoint_folder import FOLDERS, bytes_in, holds_any, unfinished_in
 
 DATA = "data.json"
-_FOLDERS = ("checkpoints", "best")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -141,7 +140,7 @@ class Workdir:
 
     def has_checkpoints(self) -> bool:
         """True when this run goes on from an earlier start's checkpoints."""
-        return not self.config.restart and any(holds_any(self.path / name) for name in _FOLDERS)
+        return not self.config.restart and any(holds_any(self.path / name) for name in FOLDERS)
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
@@ -169,7 +168,7 @@ class Workdir:
                 "that can by --config.workdir=FOLDER."
             ) from error
         # What a killed run left half written goes before anything is written.
-        unfinished = (u for n in _FOLDERS for u in unfinished_in(self.path / n))
+        unfinished = (u for n in FOLDERS for u in unfinished_in(self.path / n))
         free = shutil.disk_usage(place).free + sum(map(bytes_in, unfinished))
         if free < needed:
             raise UserError(

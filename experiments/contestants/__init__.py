@@ -5,13 +5,12 @@ that none takes another's threads or memory, and then advances when it is its tu
 """
 
 import dataclasses
-import difflib
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, unknown_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +84,7 @@ PEERS = tuple(name for name in _CONTESTANTS if name != "jaxcnn")
 def check_peer(name: str) -> None:
     """Raises a UserError for a peer that there is not, or whose packages are not installed."""
     if name not in PEERS:
-        nearest = difflib.get_close_matches(name, PEERS, n=1, cutoff=0.0)[0]
-        raise UserError(
-            f"--compare={name} is no peer; did you mean '{nearest}'? There are {', '.join(PEERS)}."
-        )
+        raise unknown_name("peer", name, PEERS)
     missing = [p for p in _CONTESTANTS[name].packages if importlib.util.find_spec(p) is None]
     if missing:
         raise UserError(

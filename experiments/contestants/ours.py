@@ -31,15 +31,15 @@ class Compiled:
     Attributes:
       advance: runs the step once and returns what to wait for.
       seconds: what compiling it took.
-      operations: floating-point operations of a step over all devices, as XLA counts them in its
-        own convolutions.
+      count_operations: gives the floating-point operations of a step over all devices, as XLA
+        counts them in its own convolutions.
       memory: bytes on one device: arguments, results and temporaries; None where unknown.
       exchanged: bytes that one device sends in a step, by the kind of exchange.
     """
 
     advance: Callable[[], Any]
     seconds: float
-    operations: float
+    count_operations: Callable[[], float]
     memory: int | None
     exchanged: Mapping[str, int]
 
@@ -93,8 +93,11 @@ def compile_step(task: Task, layout: Layout) -> Compiled:
         inputs = [state.variables(), sums, batch]
         return step.lower(*inputs), inputs
 
-    # A loop's operations are counted once, however often it turns: those of XLA's convolutions are.
-    operations = lowered(on_devices(plain, layout, "xla"))[0].cost_analysis()["flops"]
+    def count_operations() -> float:
+        # A loop's are counted once, however often it turns; in XLA's convolutions there is none.
+        own, _ = lowered(on_devices(plain, layout, "xla"))
+        return float(own.cost_analysis()["flops"])
+
     start = time.perf_counter()
     to_compile, waiting = lowered(on_devices(plain, layout, task.convolution))
     executable = to_compile.compile()
@@ -110,7 +113,7 @@ def compile_step(task: Task, layout: Layout) -> Compiled:
     return Compiled(
         advance=advance,
         seconds=seconds,
-        operations=operations,
+        count_operations=count_operations,
         memory=memory(executable),
         exchanged=exchanged_bytes(executable.as_text()),
     )

@@ -48,8 +48,12 @@ def prepare(task: Task, *, channels_last: bool, compiled: bool = False) -> Conte
     images = torch.from_numpy(random.normal(size=shape).astype(np.float32))
     images = images.to(device, memory_format=layout)
     labels = torch.from_numpy(random.integers(0, task.num_classes, task.batch_size)).to(device)
-    step = _training if task.mode == "train" else _inference
-    advance = step(network, images, labels, task, compiled)
+    network.train(task.mode == "train")
+    run = torch.compile(network) if compiled else network
+    if task.mode == "train":
+        advance = _training(network, run, images, labels, task)
+    else:
+        advance = _inference(run, images, task)
     return Contestant(
         advance=advance,
         wait=torch.cuda.synchronize if device.type == "cuda" else lambda: None,
@@ -66,13 +70,11 @@ def _autocast(images: torch.Tensor, task: Task) -> Any:
 
 def _training(
     network: torch.nn.Module,
+    run: Callable[..., Any],
     images: torch.Tensor,
     labels: torch.Tensor,
     task: Task,
-    compiled: bool,
 ) -> Callable[[], None]:
-    network.train()
-    run = torch.compile(network) if compiled else network
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
 
     def advance() -> None:
@@ -90,17 +92,7 @@ def _training(
     return advance
 
 
-def _inference(
-    network: torch.nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    task: Task,
-    compiled: bool,
-) -> Callable[[], None]:
-    del labels
-    network.eval()
-    run = torch.compile(network) if compiled else network
-
+def _inference(run: Callable[..., Any], images: torch.Tensor, task: Task) -> Callable[[], None]:
     def advance() -> None:
         with torch.inference_mode(), _autocast(images, task):
             run(images)

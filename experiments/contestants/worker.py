@@ -8,28 +8,26 @@ A mistake is one sentence on stderr and the exit status 2.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 
 from experiments.commandline import run_main
 from experiments.contestants import Task, prepare
+from experiments.turns import answers_alone
 
 
 def main(argv: Sequence[str]) -> int:
     """Serves until stdin ends; returns the exit status."""
     name, task = argv
-    # Whatever a library prints is not an answer.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
+    answers = answers_alone()
     contestant = prepare(name, Task(**json.loads(task)))
     contestant.advance()
     contestant.wait()
     print(json.dumps({"versions": dict(contestant.versions)}), file=answers)
     for line in sys.stdin:
         start = time.perf_counter()
-        for _ in range(int(line)):
+        for _ in range(json.loads(line)):
             contestant.advance()
         contestant.wait()
         seconds = time.perf_counter() - start

@@ -15,7 +15,8 @@ from experiments.faults.bench import Bench
 from experiments.faults.same_run import differences, read_run, steps
 from experiments.faults.series import Failure
 from experiments.faults.small_run import SmallRun
-from experiments.faults.traces import FOLDERS, continued, last_lines, newest
+from experiments.faults.traces import continued, last_lines, newest
+from jaxcnn.training.checkpoint_folder import FOLDERS
 from jaxcnn.training.checkpoints import damage
 from jaxcnn.training.ending import AGAIN
 

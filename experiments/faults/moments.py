@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from experiments.faults.small_run import SmallRun
-from experiments.faults.traces import FOLDERS, records
+from experiments.faults.traces import records
 from experiments.faults.watching import Event, Watch
+from jaxcnn.training.checkpoint_folder import FOLDERS
 
 _POLL = 0.2  # seconds between two looks at whether a run has ended by itself
 

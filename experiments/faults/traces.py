@@ -8,9 +8,8 @@ from typing import Any
 
 from experiments.faults.same_run import steps
 from experiments.faults.small_run import STEPS, SmallRun
+from jaxcnn.training.checkpoint_folder import FOLDERS
 from jaxcnn.training.checkpoints import damage
-
-FOLDERS = ("checkpoints", "best")
 
 
 def newest(workdir: Path) -> int:

@@ -20,8 +20,8 @@ from typing import Any
 import jax
 
 from experiments import commandline, report
+from experiments.any_recipe import asked_for
 from experiments.config import Experiment
-from experiments.digits import recipes
 from experiments.ownership import Ownership
 from experiments.parts import Parts, make_parts
 from experiments.preflight.checks import (
@@ -38,7 +38,7 @@ from experiments.preflight.checks import (
 from experiments.preflight.verdict import Report, facts, mistakes, warnings
 from experiments.run import check_same_command, set_up_jax, workdir_of
 from experiments.workdir import Workdir
-from jaxcnn.errors import UserError, unknown_name
+from jaxcnn.errors import UserError
 from jaxcnn.training.activity import Timeline
 from jaxcnn.training.bucket import Bucket
 from jaxcnn.training.interruption import StopRequest
@@ -51,24 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    known = {recipe.name: recipe for recipe in recipes()}
-    name, options = (arguments or ["--help"])[0], arguments[1:]
-    if name in ("-h", "--help"):
-        print(f"usage: python -m experiments.preflight RECIPE [options of RECIPE]\n\n{__doc__}")
-        print(f"The recipes are {', '.join(known)}.")
+    asked = asked_for("preflight", arguments, description=str(__doc__))
+    if asked is None:
         return 0
-    if name not in known:
-        raise unknown_name("recipe", name, known)
-    recipe = known[name]
-    config, preset = commandline.parse(
-        options,
-        presets=recipe.presets,
-        default=recipe.default,
-        program=f"python -m experiments.preflight {name}",
-        description=__doc__,
-        summaries=recipe.summaries,
-    )
-    return preflight(config, name, preset)
+    return preflight(asked.config, asked.recipe, asked.preset)
 
 
 def preflight(config: Experiment, recipe: str, preset: str) -> int:

@@ -56,8 +56,7 @@ def read_view(
 
 def exact_choice(view: View, height: int, width: int) -> Choice:
     """What is decoded of a JPEG: at the scale that Pillow takes, the part, or else all of it."""
-    most = min(height, width) // view.shorter_side
-    reduction = next((each for each in _REDUCTIONS if each <= most), 1)
+    reduction = _reduction(min(height, width) // view.shorter_side)
     height, width = -(-height // reduction), -(-width // reduction)
     if view.parts is None:
         return Window(0, 0, height, width), reduction
@@ -67,8 +66,7 @@ def exact_choice(view: View, height: int, width: int) -> Choice:
 def fast_choice(view: View, height: int, width: int) -> Choice:
     """The drawn part at the smallest scale that leaves `view.size` rows and columns of it."""
     window = view.window(height, width)
-    most = min(window.rows, window.columns) // view.size
-    reduction = next((each for each in _REDUCTIONS if each <= most), 1)
+    reduction = _reduction(min(window.rows, window.columns) // view.size)
     top, left, bottom, right = (
         (2 * edge + reduction) // (2 * reduction)  # the nearest of the reduced image's
         for edge in (
@@ -79,3 +77,8 @@ def fast_choice(view: View, height: int, width: int) -> Choice:
         )
     )
     return Window(top, left, bottom - top, right - left), reduction
+
+
+def _reduction(most: int) -> int:
+    """The greatest that a JPEG can be decoded at and that is no greater than so much."""
+    return next((each for each in _REDUCTIONS if each <= most), 1)

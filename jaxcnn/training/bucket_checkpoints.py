@@ -19,7 +19,6 @@ from pathlib import Path
 from jaxcnn.training import checkpoint_folder, manifest
 from jaxcnn.training.bucket import Bucket, Stored
 
-FOLDERS = ("checkpoints", "best")
 DAMAGED = "DAMAGED"
 _COPY = re.compile(r"(checkpoints|best)/(0|[1-9]\d*)\.([0-9a-f]{12})/(.+)")
 

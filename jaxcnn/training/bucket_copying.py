@@ -23,13 +23,12 @@ from jaxcnn.training import manifest
 from jaxcnn.training.bucket import Bucket
 from jaxcnn.training.bucket_checkpoints import (
     DAMAGED,
-    FOLDERS,
     Copy,
     copies_of,
     delete,
     mark_of,
 )
-from jaxcnn.training.checkpoint_folder import steps_in
+from jaxcnn.training.checkpoint_folder import FOLDERS, steps_in
 
 CONFIG = "config.json"  # makes a folder a run's
 RUN = "run.json"  # tells it from other runs, in the bucket too

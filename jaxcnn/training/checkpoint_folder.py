@@ -16,6 +16,9 @@ from pathlib import Path
 from jaxcnn.files import free_path
 from jaxcnn.training import manifest
 
+FOLDERS = ("checkpoints", "best")
+"""Those of a work directory: of the newest states, and of the best one."""
+
 UNFINISHED, DAMAGED = ".unfinished", ".damaged"
 _REPLACED, _REMOVED = ".replaced", ".removed"
 _ORBAX = ".orbax-checkpoint-tmp"
