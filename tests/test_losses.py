@@ -58,6 +58,14 @@ def test_a_smoothed_target_has_a_share_of_every_class(loss):
     assert criteria.training_loss(loss, 0.0) is plain
 
 
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.maximum_a_posteriori])
+def test_a_label_that_is_no_class_does_not_pass_for_one(loss):
+    labels = jnp.asarray(LABELS).at[3].set(7)
+    given = loss(jnp.asarray(LOGITS), labels)
+    assert np.isnan(given[3])
+    np.testing.assert_array_equal(np.delete(given, 3), np.delete(loss(LOGITS, LABELS), 3))
+
+
 def test_a_certain_answer_has_a_finite_loss_and_gradient():
     probabilities = jnp.array([[1.0, 0.0], [0.0, 1.0]])
     total = lambda p: losses.cross_entropy_of_probabilities(p, jax.nn.one_hot([0, 0], 2)).sum()  # noqa: E731

@@ -75,6 +75,7 @@ def _of_labels(values: jax.Array, labels: jax.Array) -> jax.Array:
         # Not by indices: their gradient would be a scattered addition, which a GPU makes in any
         # order, or slowly. What is added to the one value is 0.
         own = labels[:, None] == jnp.arange(values.shape[-1])
-        return jnp.sum(jnp.where(own, values, 0), axis=-1)
+        # A label that is none of the classes must not pass for an example without a loss.
+        return jnp.where(own.any(axis=-1), jnp.sum(jnp.where(own, values, 0), axis=-1), jnp.nan)
     # A class of no probability by the label costs nothing, however improbable it is.
     return jnp.sum(jnp.where(labels == 0, 0, labels * values), axis=-1)
