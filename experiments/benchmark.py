@@ -35,10 +35,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import report
-from experiments.commandline import run_main
 from experiments.comparison import compare, lines, summary, table
 from experiments.contestants import PEERS, Task, check_peer
 from experiments.contestants.ours import compile_step, layout_for, peak_memory
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
 from jaxcnn.files import read_object, write_atomically
 from jaxcnn.training.devices import Layout

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.commandline import run_main
 from experiments.copies import at_hand
 from experiments.options import parse_options
 from experiments.workdir import CONFIG
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
 from jaxcnn.training.checkpoint_folder import (
     FOLDERS,

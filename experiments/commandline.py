@@ -7,12 +7,10 @@ user's own that defines ``config``, and ``--config.GROUP.FIELD=VALUE`` sets a fi
 import difflib
 import os
 import runpy
-import select
-import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 from experiments.fields import (
     Field,
@@ -33,11 +31,9 @@ from experiments.options import (
 from experiments.values import shown
 from jaxcnn.errors import UserError, unknown_name
 
-__all__ = ["fields_of", "from_dict", "parse", "run_main", "to_dict", "undocumented"]
+__all__ = ["fields_of", "from_dict", "parse", "to_dict", "undocumented"]
 
 C = TypeVar("C")
-
-_USER_MISTAKE, _INTERRUPTED, _READER_GONE = 2, 130, 141
 
 
 def parse(
@@ -80,45 +76,6 @@ def parse(
     for option, value in settings.items():
         config = replaced(config, option.removeprefix("--config."), value)
     return config, Path(chosen).stem
-
-
-def run_main(
-    main: Callable[[Sequence[str]], int], program: str, argv: Sequence[str] | None = None
-) -> int:
-    """Calls ``main`` with the words after the program and gives the exit status of its outcome.
-
-    A user's mistake is one line on stderr and 2; an interrupt before the run took over its
-    handling is 130 and a closed output (``| head``) 141, both silent, as shells have them.
-    Whatever else is raised is a bug and goes on as a traceback.
-
-    Args:
-      main: the command; what it returns is the status.
-      program: begins the line on stderr.
-      argv: the words; None for those of this process.
-    """
-    try:
-        try:
-            return main(sys.argv[1:] if argv is None else argv)
-        finally:
-            sys.stdout.flush()
-    except UserError as error:
-        print(f"{program}: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return _USER_MISTAKE
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # A pipe to a worker process may also break, and that is no reason to be silent.
-        if not _reader_gone(sys.stdout):
-            raise
-        # What is still buffered would raise once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _READER_GONE
-
-
-def _reader_gone(stream: TextIO) -> bool:
-    poll = select.poll()
-    poll.register(stream, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _unknown(option: str, options: Mapping[str, Field]) -> UserError:

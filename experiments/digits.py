@@ -22,6 +22,7 @@ from experiments.config import Experiment
 from experiments.outcomes import Spread, summary, table
 from experiments.repetition import RunsConfig, chosen, make_folder, plan, repeat
 from experiments.run import AGAIN, Recipe
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.files import write_atomically
 
 
@@ -126,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return measure(config, presets)
 
-    return commandline.run_main(command, "digits", sys.argv[1:] if argv is None else argv)
+    return run_main(command, "digits", sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == "__main__":

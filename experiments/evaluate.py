@@ -32,13 +32,13 @@ import jax
 
 from experiments import evaluation_files, report
 from experiments.answering import answers_of
-from experiments.commandline import run_main
 from experiments.config import Experiment
 from experiments.ensemble import class_names_of, figures_of, members_of, stride_of
 from experiments.evaluation_config import EvaluateConfig
 from experiments.members import Member, run_config
 from experiments.options import parse_options
 from experiments.run import set_up_jax
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError

@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments import report
-from experiments.commandline import run_main
 from experiments.input_contestant import Settings
 from experiments.input_images import NAME, write_photographs
 from experiments.turns import Contestant, EndedError, contestant
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data.prepared import PreparedSource
 from jaxcnn.data.resized import prepare_resized
 from jaxcnn.data.resized_form import Form

@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from experiments import commandline, report
+from experiments import report
 from experiments.any_recipe import asked_for
 from experiments.config import Experiment
 from experiments.images import augment_by
@@ -28,6 +28,7 @@ from experiments.parts import Parts, make_parts
 from experiments.plain_training import batch_shapes, memory
 from experiments.run import set_up_jax
 from experiments.trainer import compiled_step
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data.statistics import IMAGENET_STATISTICS
 from jaxcnn.errors import UserError
 from jaxcnn.preprocessing import Preprocessing
@@ -46,7 +47,7 @@ class Tried:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs from the command line and returns the exit status."""
-    return commandline.run_main(_command, "largest_batch", sys.argv[1:] if argv is None else argv)
+    return run_main(_command, "largest_batch", sys.argv[1:] if argv is None else argv)
 
 
 def _command(arguments: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 import jax
 
 from experiments import traffic
-from experiments.commandline import run_main
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.files import write_atomically
 from jaxcnn.training.links import LINKS, Links

@@ -24,6 +24,7 @@ from experiments.start import (
 )
 from experiments.trainer import train
 from experiments.workdir import Workdir, changes
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data.cache import cache_folder
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.pictures import draw_curves
@@ -77,7 +78,7 @@ def main(recipe: Recipe, argv: Sequence[str] | None = None) -> int:
         # Called by other code, the process began for something else.
         return run(config, recipe.name, preset, began=process_began() if argv is None else None)
 
-    return commandline.run_main(command, recipe.name, sys.argv[1:] if argv is None else argv)
+    return run_main(command, recipe.name, sys.argv[1:] if argv is None else argv)
 
 
 def run(config: Experiment, recipe: str, preset: str, *, began: float | None = None) -> int:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.commandline import run_main
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.decode import decode

@@ -17,6 +17,7 @@ from experiments.fields import fields_of, replaced
 from experiments.outcomes import Outcome, Spread, summary, table
 from experiments.repetition import RunsConfig, chosen, make_folder, plan, repeat
 from experiments.run import AGAIN
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 from jaxcnn.inspection.pictures import Compared, draw_comparison
@@ -85,7 +86,7 @@ def main(study: Study, argv: Sequence[str] | None = None) -> int:
         )
         return run_study(study, config, preset)
 
-    return commandline.run_main(command, study.name, sys.argv[1:] if argv is None else argv)
+    return run_main(command, study.name, sys.argv[1:] if argv is None else argv)
 
 
 def run_study(study: Study, config: StudyConfig, preset: str) -> int:

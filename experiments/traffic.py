@@ -20,9 +20,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.commandline import run_main
 from experiments.plain_training import batch_shapes, memory, plain_training
 from jaxcnn import models
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
 from jaxcnn.training.layouts import JitLayout, PmapLayout
 from jaxcnn.training.split import Split

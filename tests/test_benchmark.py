@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from experiments.commandline import run_main
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.models import create_model, features
 
 SMALL = ["--model=vgg_small", "--image_size=128", "--num_classes=10", "--rounds=2", "--steps=1"]

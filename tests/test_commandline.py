@@ -17,11 +17,11 @@ from experiments.commandline import (
     fields_of,
     from_dict,
     parse,
-    run_main,
     to_dict,
     undocumented,
 )
 from experiments.values import kind_of, shown
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
 from jaxcnn.version import __version__
 
@@ -429,7 +429,7 @@ def test_a_broken_pipe_is_quiet_only_where_nobody_reads(reader):
     """``--help | head`` ends silently; a pipe to a worker that breaks is a traceback."""
     body = "print('x' * 100_000) or 0" if reader == "closed" else "(_ for _ in ()).throw(error)"
     code = (
-        "import sys; from experiments.commandline import run_main\n"
+        "import sys; from jaxcnn.cli.exit_status import run_main\n"
         "error = BrokenPipeError('of a worker')\n"
         f"sys.exit(run_main(lambda words: {body}, 'prog', []))"
     )

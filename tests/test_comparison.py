@@ -10,10 +10,10 @@ from flax import linen as nn
 
 from experiments import benchmark
 from experiments import contestants as peers
-from experiments.commandline import run_main
 from experiments.comparison import Measured, compare, lines, table
 from experiments.contestants import Task, check_peer
 from experiments.contestants.plain_flax import max_pool
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
 from jaxcnn.models.layers import MaxPool
 

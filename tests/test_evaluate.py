@@ -14,12 +14,13 @@ from networks import apply, initialized
 from PIL import Image
 
 from experiments import ensemble, evaluate, vgg_imagenet
-from experiments.commandline import fields_of, run_main, undocumented
+from experiments.commandline import fields_of, undocumented
 from experiments.evaluation_config import EvaluateConfig
 from experiments.faults.small_run import free_port
 from experiments.members import Member
 from experiments.run import main as run_recipe
 from jaxcnn import models
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data.decode import decode
 from jaxcnn.data.views import rescale
 from jaxcnn.evaluation.protocols import METHODS, crops, whole

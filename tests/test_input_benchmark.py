@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from experiments import input_benchmark
-from experiments.commandline import run_main
 from experiments.input_images import NAME, photograph, write_photographs
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data.prepared import PreparedSource
 
 

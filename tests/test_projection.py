@@ -7,9 +7,9 @@ import jax
 import pytest
 
 from experiments import projection
-from experiments.commandline import run_main
 from experiments.plain_training import plain_training
 from experiments.projection import ACCELERATORS, Exchanged, projected
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.training.links import LINKS, Links

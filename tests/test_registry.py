@@ -16,6 +16,7 @@ from jaxcnn.models import registry
 def _restored_tables(monkeypatch):
     monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
     monkeypatch.setattr(registry, "_ALIASES", dict(registry._ALIASES))
+    monkeypatch.setattr(registry, "_IMAGES", dict(registry._IMAGES))
 
 
 class Tiny(nn.Module):
@@ -81,3 +82,12 @@ print(jax._src.xla_bridge.backends_are_initialized())
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.split("\n")[:3] == ["[]", "[]", "False"]
+
+
+def test_images_are_those_that_each_network_was_made_for():
+    assert registry.image_shape("vgg16") == (224, 224, 3)
+    assert registry.image_shape("alexnet_bn") == (227, 227, 3)
+    assert registry.image_shape("resnet56") == registry.image_shape("plain110") == (32, 32, 3)
+    assert registry.image_shape("lenet5_1998") == (32, 32, 1)
+    with pytest.raises(UserError, match="did you mean 'vgg16'"):
+        registry.image_shape("vgg_16")

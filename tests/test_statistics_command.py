@@ -6,7 +6,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from experiments import statistics
-from experiments.commandline import run_main
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data.statistics import Statistics
 
 

@@ -22,9 +22,19 @@ MAY_IMPORT = {
     "jaxcnn/data": {"jaxcnn.data", *GROUND},
     "jaxcnn/losses": {"jaxcnn.errors", "jaxcnn.losses"},
     "jaxcnn/training": {"jaxcnn.losses", "jaxcnn.training", *GROUND},
-    "jaxcnn/inspection": {"jaxcnn.inspection", *GROUND},
+    "jaxcnn/inspection": {"jaxcnn.inspection", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
     "jaxcnn/pretrained": {"jaxcnn.pretrained", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
     "jaxcnn/evaluation": {"jaxcnn.evaluation", *GROUND},
+    # Commands for one network, without training: they meet all that is below but that.
+    "jaxcnn/cli": {
+        "jaxcnn.cli",
+        *(
+            f"jaxcnn.{room}"
+            for room in ("models", "pretrained", "evaluation", "inspection", "data")
+        ),
+        "jaxcnn.preprocessing",
+        *GROUND,
+    },
     "jaxcnn/preprocessing.py": {"jaxcnn.preprocessing", *GROUND},
     "jaxcnn/colors.py": set(),
     "jaxcnn/mixing.py": {"jaxcnn.randomness"},

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 from layout_training import NETWORKS, own_batches, start
 
 from experiments import traffic
-from experiments.commandline import run_main
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.training.devices import ParallelConfig, make_layout
 from jaxcnn.training.traffic import exchanged_bytes
 

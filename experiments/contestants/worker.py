@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from experiments.commandline import run_main
 from experiments.contestants import Task, prepare
 from experiments.turns import answers_alone
+from jaxcnn.cli.exit_status import run_main
 
 
 def main(argv: Sequence[str]) -> int:

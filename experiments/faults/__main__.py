@@ -2,8 +2,8 @@
 
 import sys
 
-from experiments.commandline import run_main
 from experiments.faults.command import main
+from jaxcnn.cli.exit_status import run_main
 
 if __name__ == "__main__":
     sys.exit(run_main(main, "faults"))

@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from experiments import commandline, report
+from experiments import report
 from experiments.any_recipe import asked_for
 from experiments.config import Experiment
 from experiments.ownership import Ownership
@@ -38,6 +38,7 @@ from experiments.preflight.checks import (
 from experiments.preflight.verdict import Report, facts, mistakes, warnings
 from experiments.run import check_same_command, set_up_jax, workdir_of
 from experiments.workdir import Workdir
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
 from jaxcnn.training.activity import Timeline
 from jaxcnn.training.bucket import Bucket
@@ -47,7 +48,7 @@ from jaxcnn.training.processes import from_first, joined, to_first, wait_for_all
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs from the command line and returns the exit status: 0, or 2 where something is wrong."""
-    return commandline.run_main(_command, "preflight", sys.argv[1:] if argv is None else argv)
+    return run_main(_command, "preflight", sys.argv[1:] if argv is None else argv)
 
 
 def _command(arguments: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ from jaxcnn.models.features import feature_names, features
 from jaxcnn.models.googlenet import GoogLeNet, GoogLeNetBN, GoogLeNetPlainStem
 from jaxcnn.models.lenet import LeNet5, LeNet5Original
 from jaxcnn.models.mnist_cnn import MNISTCNN
-from jaxcnn.models.registry import create_model, list_models, register
+from jaxcnn.models.registry import create_model, image_shape, list_models, register
 from jaxcnn.models.resnet import (
     Plain18,
     Plain20,
@@ -103,6 +103,7 @@ __all__ = [
     "create_model",
     "feature_names",
     "features",
+    "image_shape",
     "list_models",
     "register",
 ]

@@ -201,7 +201,7 @@ AlexNetOWT = functools.partial(
 )
 
 register("alexnet", AlexNet)
-register("alexnet_one_tower", AlexNetOneTower)
-register("alexnet_bn", AlexNetBN)
+register("alexnet_one_tower", AlexNetOneTower, images=(227, 227, 3))
+register("alexnet_bn", AlexNetBN, images=(227, 227, 3))
 register("alexnet_pool_bn", AlexNetPoolBN)
 register("alexnet_owt", AlexNetOWT)

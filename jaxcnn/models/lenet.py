@@ -288,5 +288,5 @@ def _uniform(bound: float | np.ndarray) -> Initializer:
     return draw
 
 
-register("lenet5", LeNet5)
-register("lenet5_1998", LeNet5Original)
+register("lenet5", LeNet5, images=(32, 32, 1))
+register("lenet5_1998", LeNet5Original, images=(32, 32, 1))

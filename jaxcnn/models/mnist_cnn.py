@@ -87,4 +87,4 @@ class MNISTCNN(nn.Module):
         )
 
 
-register("mnist_cnn", MNISTCNN)
+register("mnist_cnn", MNISTCNN, images=(28, 28, 1))

@@ -11,15 +11,23 @@ from jaxcnn.errors import unknown_name
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {}
 _ALIASES: dict[str, str] = {}
+_IMAGES: dict[str, tuple[int, int, int]] = {}
 
 
-def register(name: str, make: Callable[..., nn.Module], aliases: Iterable[str] = ()) -> None:
+def register(
+    name: str,
+    make: Callable[..., nn.Module],
+    aliases: Iterable[str] = (),
+    *,
+    images: tuple[int, int, int] = (224, 224, 3),
+) -> None:
     """Enters a network under ``name``.
 
     Args:
       name: a name in the field's style, such as ``'vgg16_bn'``.
       make: a Linen module's class, or a partial of one.
       aliases: other names that ``create_model`` takes, such as earlier ones; they are not listed.
+      images: height, width and channels of the images that it was made for.
 
     Raises:
       ValueError: one of the names is taken.
@@ -29,6 +37,7 @@ def register(name: str, make: Callable[..., nn.Module], aliases: Iterable[str] =
         if new in _MODELS or new in _ALIASES:
             raise ValueError(f"a model named '{new}' is registered already")
     _MODELS[name] = make
+    _IMAGES[name] = images
     _ALIASES.update(dict.fromkeys(aliases, name))
 
 
@@ -47,12 +56,29 @@ def create_model(name: str, **fields: Any) -> nn.Module:
     Raises:
       UserError: there is no such model, or the model has no such field; the nearest is suggested.
     """
-    name = _ALIASES.get(name, name)
-    if name not in _MODELS:
-        raise unknown_name("model", name, _MODELS)
+    name = _registered(name)
     make = _MODELS[name]
     known = set(inspect.signature(make).parameters) - {"parent", "name"}
     for field in fields:
         if field not in known:
             raise unknown_name(f"field of model '{name}' called", field, known)
     return make(**fields)
+
+
+def image_shape(name: str) -> tuple[int, int, int]:
+    """Height, width and channels of the images that a network was made for.
+
+    Most take others too; what their papers' figures, such as multiply-adds, are for is this.
+
+    Raises:
+      UserError: there is no such model; the nearest is suggested.
+    """
+    return _IMAGES[_registered(name)]
+
+
+def _registered(name: str) -> str:
+    """The name that a name or an alias stands for."""
+    name = _ALIASES.get(name, name)
+    if name not in _MODELS:
+        raise unknown_name("model", name, _MODELS)
+    return name

@@ -1,0 +1,1 @@
+"""The commands ``python -m jaxcnn COMMAND``, one to a file."""

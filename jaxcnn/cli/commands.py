@@ -1,0 +1,60 @@
+"""The commands by name, each imported when it is asked for, and what chooses one."""
+
+import importlib
+from collections.abc import Sequence
+
+from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import Parser
+from jaxcnn.errors import unknown_name
+from jaxcnn.version import __version__
+
+# A module of this package each, with a docstring, `add_arguments(parser)` and
+# `run(arguments, output) -> exit status`; and what it does, in a few words.
+COMMANDS = {
+    "list": ("jaxcnn.cli.listing", "the networks that there are"),
+}
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs the command that the words after the program ask for; returns its exit status.
+
+    Raises:
+      UserError: there is no such command, or it cannot do what is asked for.
+      SystemExit: with status 0, after ``--help`` of a command.
+    """
+    name, rest = (words[0], words[1:]) if words else ("--help", ())
+    if name in ("-h", "--help"):
+        print(overview())
+        return 0
+    if name == "--version":
+        print(f"jaxcnn {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    command = importlib.import_module(COMMANDS[name][0])
+    arguments = parser_of(name).read(rest)
+    return command.run(arguments, Output.of(arguments))
+
+
+def parser_of(name: str) -> Parser:
+    """The parser of a command, a key of ``COMMANDS``."""
+    command = importlib.import_module(COMMANDS[name][0])
+    parser = Parser(f"python -m jaxcnn {name}", command.__doc__ or "")
+    command.add_arguments(parser)
+    Output.add_arguments(parser)
+    return parser
+
+
+def overview() -> str:
+    """What ``--help`` without a command prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: python -m jaxcnn COMMAND [ARGUMENTS]",
+            "",
+            *lines,
+            "",
+            "python -m jaxcnn COMMAND --help says what a command takes.",
+        ]
+    )

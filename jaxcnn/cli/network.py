@@ -1,0 +1,74 @@
+"""The network that a command line names, with its weights."""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.cli.output import Output
+from jaxcnn.errors import UserError
+from jaxcnn.models import create_model, image_shape
+from jaxcnn.pretrained import load_pretrained
+from jaxcnn.pretrained.network import Pretrained
+
+
+def add_network(parser: argparse.ArgumentParser, *, weights: str) -> None:
+    """Adds the name of a network and what changes it.
+
+    Args:
+      parser: of the command.
+      weights: what the command does without ``--weights``, for ``--help``.
+    """
+    parser.add_argument("network", help="one of `python -m jaxcnn list`")
+    parser.add_argument("--weights", metavar="FILE", help=f"trained weights (without: {weights})")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="another number of classes")
+    parser.add_argument("--in-channels", type=int, metavar="N", help="of images: 1 or 3")
+    parser.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="height and width (default: the usual)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights that are drawn")
+
+
+def network_of(arguments: argparse.Namespace, output: Output) -> Pretrained:
+    """The network with the weights of ``--weights``, or with random ones, which is remarked.
+
+    Args:
+      arguments: with what ``add_network`` adds.
+      output: for remarks.
+
+    Raises:
+      UserError: there is no such network, or the weights are not its own.
+    """
+    if arguments.weights is not None:
+        network = load_pretrained(
+            arguments.network,
+            arguments.weights,
+            num_classes=arguments.num_classes,
+            in_channels=arguments.in_channels,
+            seed=arguments.seed,
+        )
+        for note in network.notes:
+            output.note(note)
+        return network
+    height, width, channels = images_of(arguments)
+    fields = {} if arguments.num_classes is None else {"num_classes": arguments.num_classes}
+    model = create_model(arguments.network, **fields)
+    images = jnp.zeros((1, height, width, channels))
+    variables = jax.jit(model.init)(jax.random.key(arguments.seed), images)
+    output.note(f"{arguments.network} has random weights; --weights=FILE takes trained ones.")
+    return Pretrained(model, variables, None, None, ())
+
+
+def images_of(arguments: argparse.Namespace) -> tuple[int, int, int]:
+    """Height, width and channels of the network's images: as asked for, else the usual ones.
+
+    Raises:
+      UserError: there is no such network, or a number is no size.
+    """
+    height, width, channels = image_shape(arguments.network)
+    for option in ("image_size", "in_channels", "num_classes"):
+        if (number := getattr(arguments, option)) is not None and number < 1:
+            raise UserError(f"--{option.replace('_', '-')} must be 1 or more, not {number}.")
+    if arguments.image_size is not None:
+        height = width = arguments.image_size
+    return height, width, arguments.in_channels or channels
