@@ -12,6 +12,15 @@ from jaxcnn.version import __version__
 # `run(arguments, output) -> exit status`; and what it does, in a few words.
 COMMANDS = {
     "list": ("jaxcnn.cli.listing", "the networks that there are"),
+    "filters": ("jaxcnn.cli.filters", "a picture of a convolution's filters"),
+    "convolution": ("jaxcnn.cli.convolution", "what kernel, stride and padding make of an image"),
+    "maps": ("jaxcnn.cli.maps", "a layer's feature maps, by channel"),
+    "deconvnet": ("jaxcnn.cli.deconvnet", "what excites channels, projected back to pixels"),
+    "strongest": ("jaxcnn.cli.strongest", "what excites channels most in many images"),
+    "occlusion": ("jaxcnn.cli.occlusion", "the answer as parts of the image are hidden"),
+    "saliency": ("jaxcnn.cli.saliency", "the pixels that an answer depends on"),
+    "gradcam": ("jaxcnn.cli.gradcam", "where a layer has evidence for an answer"),
+    "classmap": ("jaxcnn.cli.classmap", "the answers all over a larger image"),
 }
 
 
