@@ -1,4 +1,4 @@
-"""`--json` and `--quiet` of the commands of a run: the result alone, and nothing but words of use."""
+"""`--json` and `--quiet` of a run: the result alone, and no words but those of use."""
 
 import json
 
@@ -8,7 +8,7 @@ from recipe_runs import SHORT, called, result, run
 from experiments import checkpoints
 from jaxcnn.cli.exit_status import run_main
 
-OPTIONS = (*SHORT, "--config=digits", "--config.train.steps=1", "--config.train.epochs=None")
+OPTIONS = (*SHORT, "--config=digits", "--config.train.steps=1")
 
 
 @pytest.fixture(scope="module")
