@@ -74,10 +74,10 @@ def scene(
     side = int(generator.integers(min(height, width) // 3, min(height, width) + 1))
     top, left = generator.integers(height - side + 1), generator.integers(width - side + 1)
     part = photograph[top : top + side, left : left + side]
-    background = cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA) * 0.65
-    extent = int(size * generator.uniform(0.34, 0.5))
+    background = cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA) * 0.5
+    extent = int(size * generator.uniform(0.5, 0.7))
     ink = cv2.resize(digit, (extent, extent), interpolation=cv2.INTER_CUBIC) / 255
-    color = 255 * np.array(colorsys.hsv_to_rgb(generator.random(), generator.uniform(0.1, 0.9), 1))
+    color = 255 * np.array(colorsys.hsv_to_rgb(generator.random(), generator.uniform(0.2, 0.8), 1))
     row, column = generator.integers(size - extent + 1, size=2)
     place = np.s_[row : row + extent, column : column + extent]
     background[place] += ink[..., None] * (color - background[place])

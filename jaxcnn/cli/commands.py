@@ -14,6 +14,7 @@ from jaxcnn.version import __version__
 # `run(arguments, output) -> exit status`; and what it does, in a few words.
 COMMANDS = {
     "list": ("jaxcnn.cli.listing", "the networks that there are"),
+    "inside": ("jaxcnn.cli.inside", "all that goes on in a network that is shown an image"),
     "filters": ("jaxcnn.cli.filters", "a picture of a convolution's filters"),
     "convolution": ("jaxcnn.cli.convolution", "what kernel, stride and padding make of an image"),
     "maps": ("jaxcnn.cli.maps", "a layer's feature maps, by channel"),
