@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Coloured digits somewhere in photographs: a data set that is worth looking into.
 
     python -m experiments.digit_scenes runs/digit_scenes

@@ -13,7 +13,7 @@ from jaxcnn.inspection.occlusion import at_centres, draw_occlusion, occluded
 from jaxcnn.inspection.saliency import draw_saliency, saliency
 from jaxcnn.inspection.scores import class_called
 from jaxcnn.inspection.shades import Scale
-from jaxcnn.models import GoogLeNet, ResNet, VGG, ZFNet
+from jaxcnn.models import VGG, GoogLeNet, ResNet, ZFNet
 from jaxcnn.models.vgg import CONFIGURATIONS
 from tests.inspected import Brightest, Linear, Small, drawn, pictures_of, texts
 from tests.networks import initialized

@@ -12,7 +12,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.inspection.backward import going_back_by, layer_of
 from jaxcnn.inspection.projections import project
 from jaxcnn.inspection.reach import seen_by
-from jaxcnn.models import GoogLeNet, ResNet, VGG16, ZFNet
+from jaxcnn.models import VGG16, GoogLeNet, ResNet, ZFNet
 from jaxcnn.models.layers import MaxPool
 from tests.inspected import Linear, Small, drawn
 from tests.networks import initialized

@@ -7,8 +7,6 @@ python -m jaxcnn inside zfnet --weights=zfnet.safetensors photo.jpg
 
 import argparse
 
-import numpy as np
-
 from jaxcnn.cli.looking import add_class, add_image, add_looked, looked_into, picture_path
 from jaxcnn.cli.output import Output
 from jaxcnn.inspection.inside import draw_inside
