@@ -8,6 +8,7 @@ python -m jaxcnn classmap resnet20 --weights=resnet20.safetensors digits:3+14+27
 
 import argparse
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         found,
         pixels,
         path,
-        title=f"{looked.title}: answers all over {name}",
+        title=f"{looked.title}: answers all over {Path(name).name}",
         class_names=names,
         classes=classes,
     )
