@@ -117,6 +117,10 @@ def test_auxiliary_classifiers_are_of_training_alone():
     shapes = {layer.name: layer.output_shape for layer in training}
     assert shapes["aux_4a/conv1x1"] == (4, 4, 128)
     assert shapes["aux_4d/logits"] == (1000,)
+    # 5 x 5 means, three positions of 16 pixels apart, of what sees 171 pixels.
+    fields = {layer.name: layer.field for layer in training}
+    assert fields["aux_4a/relu1x1"] == ((235, 235), (48, 48), (46, 46))
+    assert fields["aux_4a/fc1"] == ((224, 224), (0, 0), (111.5, 111.5))
     names = [layer.name for layer in layers]
     assert names[names.index("inception_4b/conv1x1") - 1] == "aux_4a/logits"
     assert names[names.index("aux_4a/pool") - 1] == "inception_4a/relu_pool_proj"
