@@ -115,6 +115,8 @@ UNEVEN = {
     name: [f"aux_{of}/{layer}1x1" for of in ("4a", "4d") for layer in layers]
     for name, layers in (("googlenet", ("conv", "relu")), ("googlenet_bn", ("conv", "bn", "relu")))
 }
+# What drops elements of a flattened map, each of which sees a part of the image of its own.
+UNEVEN["alexnet_owt"] = ["dropout6"]
 
 
 def others(name):
@@ -122,15 +124,16 @@ def others(name):
     if name.startswith("vgg"):
         return 160 if "19" not in name else 192, 32, {"width": 4, "hidden": (4,)}
     if name.startswith("alexnet"):
-        return 227, 67, {"width": 4, "hidden": (4,)}
+        # Rows that an odd stride leaves out are pixels where a field at the edge has padding.
+        return 224 if name == "alexnet_owt" else 227, 67, {"width": 4, "hidden": (4,)}
     if name == "zfnet_large":
         return 224, 63, {"width": 6, "hidden": (4,)}
     if name.startswith("googlenet"):
         return 416, 32, {"width": 4}
     depth = int("".join(letter for letter in name.split("_")[0] if letter.isdigit()))
-    small = models.image_shape(name)[0] == 32
-    rows = 3 * depth // 2 + 48 if small else {34: 480, 101: 544, 152: 800}.get(depth, 288)
-    return rows, 1, {"width": 1}
+    if models.image_shape(name)[0] == 32:
+        return 5 * depth // 2 + 8, 1, {"width": 1}
+    return {34: 512, 101: 576, 152: 800}.get(depth, 320), 1, {"width": 1}
 
 
 REST = sorted({*models.list_models()} - {*QUICK})

@@ -13,6 +13,7 @@ from jaxcnn.version import __version__
 COMMANDS = {
     "list": ("jaxcnn.cli.listing", "the networks that there are"),
     "summary": ("jaxcnn.cli.summary", "a network layer by layer, and what it costs"),
+    "complexity": ("jaxcnn.cli.complexity", "accuracy against multiply-adds, and errors by year"),
 }
 
 

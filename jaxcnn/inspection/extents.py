@@ -9,7 +9,8 @@ class ReceptiveField(NamedTuple):
     """The part of an image that each unit of a layer depends on; all in pixels, (rows, columns).
 
     The unit in row i and column j of a map sees ``size`` pixels, whose centre is ``offset`` and
-    (i, j) times ``stride``. At the edges it sees padding, and the field reaches beyond the image.
+    (i, j) times ``stride``. At the edges padding takes the place of a part of the field, which
+    mostly lies beyond the image.
 
     Attributes:
       size: height and width of the field.
