@@ -14,6 +14,8 @@ from jaxcnn.version import __version__
 # `run(arguments, output) -> exit status`; and what it does, in a few words.
 COMMANDS = {
     "list": ("jaxcnn.cli.listing", "the networks that there are"),
+    "summary": ("jaxcnn.cli.summary", "a network layer by layer, and what it costs"),
+    "complexity": ("jaxcnn.cli.complexity", "accuracy against multiply-adds, and errors by year"),
 }
 
 
