@@ -11,6 +11,7 @@ from jaxcnn.data.sources import Source
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.protocols import Look
 from jaxcnn.evaluation.published import published
+from jaxcnn.pretrained.class_names import same_classes
 
 
 def members_of(config: EvaluateConfig, runs: Sequence[Experiment]) -> list[Member]:
@@ -47,7 +48,7 @@ def class_names_of(members: Sequence[Member], source: Source) -> tuple[str, ...]
     names, logits = tuple(source.class_names), members[0].num_classes
     for member in members:
         known = member.class_names or names
-        if known != names or logits < len(names):
+        if not same_classes(known, names) or logits < len(names):
             raise UserError(
                 f"{member.title} knows {len(known) if member.class_names else logits} classes and "
                 f"'{source.name}' has {len(names)}, which are not the same; give the images that "

@@ -15,6 +15,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained.adapting import with_channels, with_classes
+from jaxcnn.pretrained.class_names import IMAGENET_CLASSES, imagenet_names
 from jaxcnn.pretrained.files import WeightFile, read_tensors
 from jaxcnn.pretrained.fitting import in_head, like_tensors
 from jaxcnn.pretrained.keras import KERAS
@@ -54,7 +55,8 @@ def load_pretrained(
       **fields: other fields of the network, such as ``dropout=0.2`` or ``dtype=jnp.bfloat16``.
 
     Returns:
-      The network, its variables as ``model.init`` would make them, and what was adapted. Images of
+      The network, its variables as ``model.init`` would make them, and what was adapted. The class
+      names of other libraries' files of 1000 classes are ImageNet's. Images of
       another size, and ``dense=True``, need nothing. The preprocessing of torchvision's GoogLeNet
       includes its ``transform_input``, which its published weights were trained with.
 
@@ -89,7 +91,9 @@ def _published(
     variables = tensors_to_variables(model, tensors, naming.name, source=source)
     if not any(in_head(path) for path in flatten_dict(variables)):
         notes.append("the file is without the top")
-    return Pretrained(model, variables, naming.preprocessing(model), None, tuple(notes))
+    # A file without names that has as many classes as ImageNet is taken for one of ImageNet.
+    names = imagenet_names() if model.num_classes == IMAGENET_CLASSES else None
+    return Pretrained(model, variables, naming.preprocessing(model), names, tuple(notes))
 
 
 def _ours(
