@@ -1,6 +1,5 @@
 """The networks of an evaluation: that they fit one another, the images and the protocol."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,6 @@ from experiments.evaluation_config import EvaluateConfig
 from experiments.members import Member, of_run, of_weights
 from jaxcnn.data.sources import Source
 from jaxcnn.errors import UserError
-from jaxcnn.evaluation.protocols import Look
 from jaxcnn.evaluation.published import published
 from jaxcnn.pretrained.class_names import same_classes
 
@@ -55,28 +53,6 @@ def class_names_of(members: Sequence[Member], source: Source) -> tuple[str, ...]
                 "it was trained for by --source."
             )
     return (*names, *(f"class {number}" for number in range(len(names), logits)))
-
-
-def stride_of(members: Sequence[Member], looked: Sequence[Look]) -> int:
-    """The pixels of which a whole image has a multiple; 1 where none is shown.
-
-    Raises:
-      UserError: a scale is too small for the network, or for its crops.
-    """
-    first, stride = members[0], 1
-    if any(look.method == "dense" for look in looked):
-        stride = math.lcm(*(member.stride() for member in members))
-    for look in looked:
-        side = look.scale + 2 * first.padding
-        if look.method == "dense":
-            for member in members:
-                member.positions(side // stride * stride)
-        elif side < first.image_size:
-            raise UserError(
-                f"--scales={look.scale} is too small for crops of {first.image_size}; give "
-                f"{first.image_size - 2 * first.padding} or more."
-            )
-    return stride
 
 
 def figures_of(

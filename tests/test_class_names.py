@@ -1,4 +1,4 @@
-"""ImageNet's class names: complete, in the order of everyone's logits, and put where they belong."""
+"""ImageNet's class names: complete, in the order of the logits, and put where they belong."""
 
 import tomllib
 from pathlib import Path

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "jaxcnn/training": {"jaxcnn.losses", "jaxcnn.training", *GROUND},
     "jaxcnn/inspection": {"jaxcnn.inspection", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
     "jaxcnn/pretrained": {"jaxcnn.pretrained", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
-    "jaxcnn/evaluation": {"jaxcnn.evaluation", *GROUND},
+    "jaxcnn/evaluation": {"jaxcnn.evaluation", "jaxcnn.preprocessing", *GROUND},
     # Commands for one network, without training: they meet all that is below but that.
     "jaxcnn/cli": {
         "jaxcnn.cli",

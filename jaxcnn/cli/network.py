@@ -4,9 +4,11 @@ import argparse
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
 from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
+from jaxcnn.evaluation.classifier import Classifier
 from jaxcnn.models import create_model, image_shape
 from jaxcnn.pretrained import load_pretrained
 from jaxcnn.pretrained.network import Pretrained
@@ -57,6 +59,44 @@ def network_of(arguments: argparse.Namespace, output: Output) -> Pretrained:
     variables = jax.jit(model.init)(jax.random.key(arguments.seed), images)
     output.note(f"{arguments.network} has random weights; --weights=FILE takes trained ones.")
     return Pretrained(model, variables, None, None, ())
+
+
+def classifier_of(
+    name: str, source: str, network: Pretrained, image_size: int | None = None
+) -> Classifier:
+    """A network for images as its weights were trained for them.
+
+    Args:
+      name: of the network.
+      source: of its weights.
+      network: with the weights.
+      image_size: of a crop; None for what the file, or its publisher, says, or the usual size.
+
+    Raises:
+      UserError: the weights have no head, or it is not known how images are normalised for them.
+    """
+    if not any("logits" in key for key in flatten_dict(network.variables)):
+        raise UserError(
+            f"{source} holds no last layer, so that nothing can be evaluated; train one."
+        )
+    preprocessing = network.preprocessing
+    if preprocessing is None:
+        raise UserError(
+            f"{source} does not say how images were normalised for it; save it with a "
+            "preprocessing."
+        )
+    size = image_size or preprocessing.crop or image_shape(name)[0]
+    return Classifier(
+        title=f"{name} with the weights of {source}",
+        name=name,
+        model=network.model,
+        variables=network.variables,
+        preprocessing=preprocessing,
+        class_names=network.class_names,
+        image_size=size,
+        padding=preprocessing.padding,
+        scale=preprocessing.shorter_side or round(size * 256 / 224),
+    )
 
 
 def images_of(arguments: argparse.Namespace) -> tuple[int, int, int]:
