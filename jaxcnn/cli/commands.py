@@ -12,6 +12,7 @@ from jaxcnn.version import __version__
 # `run(arguments, output) -> exit status`; and what it does, in a few words.
 COMMANDS = {
     "list": ("jaxcnn.cli.listing", "the networks that there are"),
+    "predict": ("jaxcnn.cli.predict", "the most probable classes of images"),
 }
 
 

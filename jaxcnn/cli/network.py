@@ -31,6 +31,21 @@ def add_network(parser: argparse.ArgumentParser, *, weights: str) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights that are drawn")
 
 
+def add_trained_network(parser: argparse.ArgumentParser) -> None:
+    """Adds the name of a network and its weights, without which the command is for nothing.
+
+    Args:
+      parser: of the command.
+    """
+    parser.add_argument("network", help="one of `python -m jaxcnn list`")
+    parser.add_argument("--weights", metavar="FILE", required=True, help="trained weights")
+    parser.add_argument("--in-channels", type=int, metavar="N", help="of images: 1 or 3")
+    parser.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="height and width (default: the weights')"
+    )
+    parser.set_defaults(num_classes=None, seed=0)
+
+
 def network_of(arguments: argparse.Namespace, output: Output) -> Pretrained:
     """The network with the weights of ``--weights``, or with random ones, which is remarked.
 
@@ -41,6 +56,7 @@ def network_of(arguments: argparse.Namespace, output: Output) -> Pretrained:
     Raises:
       UserError: there is no such network, or the weights are not its own.
     """
+    height, width, channels = images_of(arguments)
     if arguments.weights is not None:
         network = load_pretrained(
             arguments.network,
@@ -52,7 +68,6 @@ def network_of(arguments: argparse.Namespace, output: Output) -> Pretrained:
         for note in network.notes:
             output.note(note)
         return network
-    height, width, channels = images_of(arguments)
     fields = {} if arguments.num_classes is None else {"num_classes": arguments.num_classes}
     model = create_model(arguments.network, **fields)
     images = jnp.zeros((1, height, width, channels))
