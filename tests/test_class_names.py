@@ -1,6 +1,7 @@
 """ImageNet's class names: complete, in the order of the logits, and put where they belong."""
 
 import tomllib
+import types
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 from test_pretrained import NAMINGS, load, narrow, random_tensors
 
+from experiments.ensemble import class_names_of
+from jaxcnn.errors import UserError
 from jaxcnn.pretrained import class_names
 from jaxcnn.pretrained.class_names import imagenet_ids, imagenet_names, same_classes
 from jaxcnn.pretrained.fitting import in_head
@@ -52,6 +55,15 @@ def test_names_and_ids_name_the_same_classes():
     assert not same_classes(names, ids[::-1])
     assert not same_classes(names[:10], ids[:10])  # a part has other logits
     assert not same_classes(("cat",), ("dog",))
+
+
+def test_an_evaluation_takes_names_and_ids_for_the_same():
+    member = types.SimpleNamespace(title="it", class_names=imagenet_names(), num_classes=1000)
+    images = types.SimpleNamespace(name="imagenet2012", class_names=imagenet_ids())
+    assert class_names_of([member], images) == imagenet_ids()
+    images.class_names = imagenet_ids()[:999]
+    with pytest.raises(UserError, match="which are not the same"):
+        class_names_of([member], images)
 
 
 @pytest.mark.parametrize(

@@ -39,13 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trained_network(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=IMAGES)
     parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes")
-    add_choice(
-        parser,
-        "--protocol",
-        METHODS,
-        default="center",
-        help="what the network is shown of an image",
-    )
+    add_choice(parser, "--protocol", METHODS, default="center", help="what is shown of an image")
     parser.add_argument(
         "--scales",
         type=comma_separated,
@@ -118,7 +112,8 @@ def _answering(network: Classifier, looked: Sequence[Look]) -> Callable[[NamedFi
         answers = [
             (of_crops if view.ndim == 5 else of_whole)(network.variables, view) for view in views
         ]
-        return np.mean([np.asarray(each[0]) for each in answers], axis=0, dtype=np.float64)
+        every = np.stack([np.asarray(each[0]) for each in answers])
+        return every.astype(np.float64).sum(axis=0) / len(every)
 
     return answer
 
