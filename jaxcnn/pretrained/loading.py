@@ -1,10 +1,8 @@
 """From a file of weights to a network that is ready to use."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,11 +16,12 @@ from jaxcnn.pretrained.adapting import with_channels, with_classes
 from jaxcnn.pretrained.class_names import IMAGENET_CLASSES, imagenet_names
 from jaxcnn.pretrained.files import WeightFile, read_tensors
 from jaxcnn.pretrained.fitting import in_head, like_tensors
+from jaxcnn.pretrained.hub import at_hand, read_folder
 from jaxcnn.pretrained.keras import KERAS
 from jaxcnn.pretrained.mapping import tensors_to_variables
 from jaxcnn.pretrained.naming import OURS, Naming, differing_fields, variable_shapes
 from jaxcnn.pretrained.network import Pretrained, from_json
-from jaxcnn.pretrained.saving import FORMAT_VERSION
+from jaxcnn.pretrained.saving import FORMAT_VERSION, from_text
 from jaxcnn.pretrained.torchvision import TIMM, TORCHVISION
 
 
@@ -46,7 +45,9 @@ def load_pretrained(
 
     Args:
       name: of the network, one of ``list_models()``.
-      source: path of the file.
+      source: path of the file, or of a folder that `jaxcnn.pretrained.save_folder` wrote; or the
+        name of such a folder on the Hugging Face hub, ``'user/model'`` or ``'user/model@revision'``
+        (with the extra ``hub``).
       num_classes: None, for the file's; another number makes a new head.
       in_channels: None, for the file's; 1 sums the first kernel over its input channels so that a
         grey image gives what its RGB copy gave, n repeats them in turn, scaled by 3 / n; the
@@ -68,10 +69,14 @@ def load_pretrained(
         if number is not None and number < 1:
             raise UserError(f"{what} must be at least 1, not {number}.")
     create_model(name, **fields)  # a wrong name is told before a large file is read
-    file = read_tensors(Path(source))
-    load = _ours if file.metadata.get("format") == OURS.name else _published
-    network = with_channels(load(name, source, file, fields), in_channels)
-    return _as_initialized(with_classes(network, num_classes, seed))
+    path = at_hand(source)
+    file, header = read_folder(path) if path.is_dir() else (read_tensors(path), {})
+    header = header or file.metadata
+    if header.get("format") == OURS.name:
+        network = _ours(name, source, header, file.tensors, fields)
+    else:
+        network = _published(name, source, file, fields)
+    return _as_initialized(with_classes(with_channels(network, in_channels), num_classes, seed))
 
 
 def _published(
@@ -97,27 +102,31 @@ def _published(
 
 
 def _ours(
-    name: str, source: str | os.PathLike[str], file: WeightFile, fields: Mapping[str, Any]
+    name: str,
+    source: str | os.PathLike[str],
+    header: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    fields: Mapping[str, Any],
 ) -> Pretrained:
-    """From a file that `save_weights` wrote."""
-    header = file.metadata
+    """From what `save_weights` or `save_folder` wrote."""
     if header.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"{source} was written by jaxcnn {header.get('version')} in a format that this one "
             "does not know; bring jaxcnn up to date."
         )
     try:
+        header = from_text(header)
         saved, naming = header["model"], header["names"]
-        saved_fields = from_json(json.loads(header["fields"]), len(file.tensors))
-        preprocessing, class_names = (
-            json.loads(header.get(key, "null")) for key in ("preprocessing", "class_names")
-        )
+        saved_fields = from_json(header["fields"], len(tensors))
+        preprocessing, class_names = header.get("preprocessing"), header.get("class_names")
+        written = create_model(saved, **saved_fields)
+        variable_shapes(written)
         if preprocessing is not None:
             preprocessing = Preprocessing.from_json(preprocessing)
         if class_names is not None:
             class_names = tuple(map(str, class_names))
-        written = create_model(saved, **saved_fields)
-        variable_shapes(written)
+            if len(class_names) != written.num_classes:
+                raise ValueError(f"{len(class_names)} names of {written.num_classes} classes")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{source} has a damaged header ({type(error).__name__}: {error}); save it again."
@@ -128,7 +137,7 @@ def _ours(
             f"{source} holds weights of '{saved}', not of '{name}': load it by that name."
         )
     model = create_model(saved, **{**saved_fields, **fields})
-    variables = tensors_to_variables(model, file.tensors, naming, source=source)
+    variables = tensors_to_variables(model, tensors, naming, source=source)
     return Pretrained(model, variables, preprocessing, class_names, ())
 
 
