@@ -13,6 +13,7 @@ from jaxcnn.version import __version__
 COMMANDS = {
     "list": ("jaxcnn.cli.listing", "the networks that there are"),
     "predict": ("jaxcnn.cli.predict", "the most probable classes of images"),
+    "export": ("jaxcnn.cli.export", "a file of StableHLO or ONNX, which runs without jaxcnn"),
     "share": ("jaxcnn.cli.share", "a folder of weights, as the Hugging Face hub has them"),
 }
 
