@@ -16,6 +16,9 @@ COMMANDS = {
     "list": ("jaxcnn.cli.listing", "the networks that there are"),
     "summary": ("jaxcnn.cli.summary", "a network layer by layer, and what it costs"),
     "complexity": ("jaxcnn.cli.complexity", "accuracy against multiply-adds, and errors by year"),
+    "predict": ("jaxcnn.cli.predict", "the most probable classes of images"),
+    "export": ("jaxcnn.cli.export", "a file of StableHLO or ONNX, which runs without jaxcnn"),
+    "share": ("jaxcnn.cli.share", "a folder of weights, as the Hugging Face hub has them"),
 }
 
 
