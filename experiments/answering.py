@@ -14,10 +14,11 @@ from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.prefetch import read_ahead
 from jaxcnn.data.shown import ImageViews, Shown
 from jaxcnn.data.sources import Source
+from jaxcnn.evaluation import protocols
 from jaxcnn.evaluation.answers import Answer, Answers, answer_all
 from jaxcnn.evaluation.buckets import Buckets
 from jaxcnn.evaluation.predictions import predict_crops, predict_whole
-from jaxcnn.evaluation.protocols import Look, show
+from jaxcnn.evaluation.protocols import Look
 from jaxcnn.progress import Progress
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.processes import to_first
@@ -35,8 +36,9 @@ def answers_of(
     *,
     stride: int,
     batch_size: int,
+    show: bool = True,
 ) -> tuple[Answers, int, int]:
-    """The answers of all members to all images, on process 0; with a progress bar there.
+    """The answers of all members to all images, on process 0.
 
     Every process goes through a share of the images on its own devices.
 
@@ -48,6 +50,7 @@ def answers_of(
       layout: this process's devices.
       stride: of the networks, in pixels.
       batch_size: crops that go through a network together.
+      show: show a bar, on process 0.
 
     Returns:
       The answers, the number of images that could not be read, and that of the shapes of batches;
@@ -57,10 +60,7 @@ def answers_of(
       UserError: an image cannot be read.
     """
     size, process, processes = members[0].image_size, jax.process_index(), jax.process_count()
-    shown = tuple(
-        Shown(look.scale, functools.partial(show, look=look, size=size, stride=stride))
-        for look in looked
-    )
+    shown = tuple(view_of(look, size, stride) for look in looked)
     views = ImageViews(
         source, config=data, shown=shown, process_index=process, process_count=processes
     )
@@ -73,7 +73,7 @@ def answers_of(
 
     buckets = Buckets(places)
     with (
-        Progress(total=len(source), description="evaluation", enabled=process == 0) as bar,
+        Progress(total=len(source), description="evaluation", enabled=show and process == 0) as bar,
         read_ahead(
             views,
             0,
@@ -94,6 +94,11 @@ def answers_of(
             share=processes,
         )
     return _together(answers, skipped, len(buckets.shapes))
+
+
+def view_of(look: Look, size: int, stride: int = 1) -> Shown:
+    """What a look shows of an image, as crops of ``size`` pixels or cut to the network's stride."""
+    return Shown(look.scale, functools.partial(protocols.show, look=look, size=size, stride=stride))
 
 
 def _bytes(shown: Sequence[Shown], data: DataConfig) -> int:

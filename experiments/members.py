@@ -50,6 +50,7 @@ class Member:
       padding: zeros on every side of a rescaled image, in pixels.
       scale: the shorter side that images were rescaled to where it was evaluated, in pixels.
       trained: S of its training, None where that was not by a scale.
+      step: how many its training had made; None for a file, which does not say.
     """
 
     title: str
@@ -62,6 +63,7 @@ class Member:
     padding: int
     scale: int
     trained: Scale | Literal["unknown"] | None
+    step: int | None = None
 
     @property
     def channels(self) -> int:
@@ -215,4 +217,5 @@ def of_run(workdir: str, config: Experiment) -> Member:
         padding=padding,
         scale=config.augment.central_scale(size, padding),
         trained=config.augment.scales(size, padding) if by_scale else None,
+        step=int(checkpoint.name),
     )

@@ -1,0 +1,31 @@
+"""Images as ``data:`` addresses, for pages that hold all they show."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+_EXACT = 64  # pixels: up to that side an image is kept as it is
+_LARGEST = 224  # and no larger than that where it is a photograph
+
+
+def data_address(image: np.ndarray) -> str:
+    """An image as a ``data:`` address: small ones and those with an alpha channel to the bit.
+
+    Args:
+      image: uint8, ``(height, width, channels)``, of 1 (grey), 3 (RGB) or 4 channels (RGBA). One
+        without an alpha channel and of more than 64 pixels' side becomes a JPEG of at most 224.
+    """
+    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    file = io.BytesIO()
+    if picture.mode == "RGBA" or max(picture.size) <= _EXACT:
+        picture.save(file, "PNG", optimize=True)
+        return _address("image/png", file.getvalue())
+    picture.thumbnail((_LARGEST, _LARGEST))
+    picture.save(file, "JPEG", quality=85)
+    return _address("image/jpeg", file.getvalue())
+
+
+def _address(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
