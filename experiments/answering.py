@@ -36,9 +36,8 @@ def answers_of(
     *,
     stride: int,
     batch_size: int,
-    show: bool = True,
 ) -> tuple[Answers, int, int]:
-    """The answers of all members to all images, on process 0.
+    """The answers of all members to all images, on process 0; with a progress bar there.
 
     Every process goes through a share of the images on its own devices.
 
@@ -50,7 +49,6 @@ def answers_of(
       layout: this process's devices.
       stride: of the networks, in pixels.
       batch_size: crops that go through a network together.
-      show: show a bar, on process 0.
 
     Returns:
       The answers, the number of images that could not be read, and that of the shapes of batches;
@@ -73,7 +71,7 @@ def answers_of(
 
     buckets = Buckets(places)
     with (
-        Progress(total=len(source), description="evaluation", enabled=show and process == 0) as bar,
+        Progress(total=len(source), description="evaluation", enabled=process == 0) as bar,
         read_ahead(
             views,
             0,

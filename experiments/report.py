@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """A page about a run, or about several: one HTML file that holds all it shows.
 
     python -m experiments.report runs/vgg_imagenet/digits
@@ -38,7 +39,7 @@ from jaxcnn.training.devices import ParallelConfig, make_layout
 _WHERE = {"workdir", "restart", "resume"}  # no preset has anything to say about them
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Writes the page that the command line asks for; returns the exit status."""
     parser = Parser("python -m experiments.report", __doc__ or "")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the work directory of a run")
@@ -62,7 +63,6 @@ def main(argv: Sequence[str]) -> int:
     path = Path(arguments.output or _output(runs))
     if path.is_dir() or path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output={path} is no page; give a file that ends in .html.")
-    output = Output.of(arguments)
     contents, settings, preset = gather(runs, images=arguments.images, output=output)
     page = report_html(contents, settings, preset=preset)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,6 @@ def gather(
                     workdir=run,
                     images=images,
                     mistakes=mistakes_each(len(runs)),
-                    show=not output.quiet,
                 )
             )
             for sentence in contents[-1].missing:

@@ -62,7 +62,6 @@ def tested(
     *,
     images: int | None,
     mistakes: int,
-    show: bool,
 ) -> Tested:
     """Asks the network of a run about the images that the run was tested or else evaluated on.
 
@@ -74,7 +73,6 @@ def tested(
       layout: the devices.
       images: at most so many, evenly spread; None for all.
       mistakes: at most so many are kept.
-      show: show a bar.
 
     Raises:
       UserError: the images are not to be had, or are not of the network's classes.
@@ -101,7 +99,6 @@ def tested(
         layout,
         stride=1,
         batch_size=config.eval.batch_size,
-        show=show,
     )
     right, size = int(np.sum(answers.rank == 0)), member.image_size
     share = f" ({right / len(answers):.2%})" if len(answers) else ""

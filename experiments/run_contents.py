@@ -12,8 +12,8 @@ from experiments.run_answers import tested
 from experiments.workdir import RESULT
 from jaxcnn.errors import UserError
 from jaxcnn.files import read_object
-from jaxcnn.inspection.first_filters import first_filters
-from jaxcnn.inspection.report import Figure, Run
+from jaxcnn.inspection.filters import filter_pictures, filters
+from jaxcnn.inspection.report import Figure, Filters, Run
 from jaxcnn.training.checkpoint_reading import meta_of, read_best
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.goodput import WORDS, EarlierStarts
@@ -29,7 +29,6 @@ def contents_of(
     workdir: str,
     images: int | None,
     mistakes: int,
-    show: bool,
 ) -> Run:
     """All that there is to show of a run.
 
@@ -41,7 +40,6 @@ def contents_of(
       workdir: how the user names the work directory.
       images: test images that the network is asked about, at most; 0: it is not asked. None: all.
       mistakes: that are shown, at most.
-      show: show a bar.
     """
     missing: list[str] = []
     parts: dict[str, Any] = {}
@@ -53,11 +51,9 @@ def contents_of(
     with _said(missing):
         member = of_run(str(folder), config)
         member.check()
-        parts |= _of_network(member)
+        parts["filters"] = _filters_of(member)
         if images != 0:
-            parts["tested"] = tested(
-                member, config, layout, images=images, mistakes=mistakes, show=show
-            )
+            parts["tested"] = tested(member, config, layout, images=images, mistakes=mistakes)
     return Run(
         name=name,
         workdir=workdir,
@@ -154,15 +150,12 @@ def _parts_of(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_network(member: Member) -> dict[str, Any]:
+def _filters_of(member: Member) -> Filters:
+    size = member.image_size
+    layer, kernels = filters(member.model, member.variables, (1, size, size, member.channels))
+    pictures = filter_pictures(kernels, order=member.preprocessing.channel_order)
     groups = getattr(member.model, "groups", 1)  # of VGG they are something else
-    return {
-        "filters": first_filters(
-            member.variables["params"],
-            channels=member.channels,
-            groups=groups if isinstance(groups, int) else 1,
-        )
-    }
+    return Filters(layer, pictures, groups if isinstance(groups, int) else 1)
 
 
 def _figures(of: Mapping[str, Any], note: str = "") -> dict[str, Figure]:

@@ -6,7 +6,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.inspection.first_filters import Filters
+
+class Filters(NamedTuple):
+    """The filters of a convolution that sees images.
+
+    Attributes:
+      layer: the convolution's name.
+      pictures: uint8, ``(filters, height, width, 3)``; 128 is zero.
+      groups: the parts that the filters are in, as many in each, such as AlexNet's two towers.
+    """
+
+    layer: str
+    pictures: np.ndarray
+    groups: int = 1
 
 
 class Setting(NamedTuple):

@@ -6,6 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from jaxcnn.inspection.report.contents import Filters
+
 _EXACT = 64  # pixels: up to that side an image is kept as it is
 _LARGEST = 224  # and no larger than that where it is a photograph
 
@@ -25,6 +27,31 @@ def data_address(image: np.ndarray) -> str:
     picture.thumbnail((_LARGEST, _LARGEST))
     picture.save(file, "JPEG", quality=85)
     return _address("image/jpeg", file.getvalue())
+
+
+def side_by_side(filters: Filters, *, columns: int) -> np.ndarray:
+    """Filters as one image, with a clear pixel around each and a clear row between groups.
+
+    Args:
+      filters: which.
+      columns: how many stand in a row.
+
+    Returns:
+      uint8, ``(height, width, 4)``: RGBA.
+    """
+    count, height, width, _ = filters.pictures.shape
+    each = count // filters.groups
+    group_height = -(-each // columns) * (height + 1) + 1
+    across = min(columns, each) * (width + 1) + 1
+    pixels = np.zeros((filters.groups * group_height, across, 4), np.uint8)
+    for number in range(each * filters.groups):
+        group, place = divmod(number, each)
+        row, column = divmod(place, columns)
+        top, left = group * group_height + row * (height + 1) + 1, column * (width + 1) + 1
+        spot = pixels[top : top + height, left : left + width]
+        spot[..., :3] = filters.pictures[number]
+        spot[..., 3] = 255
+    return pixels
 
 
 def _address(kind: str, data: bytes) -> str:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxcnn.inspection.first_filters import Filters, sheet
 from jaxcnn.inspection.report.answers import answers_of
-from jaxcnn.inspection.report.contents import Run, Setting
+from jaxcnn.inspection.report.contents import Filters, Run, Setting
 from jaxcnn.inspection.report.curves import charts_of, color_of
-from jaxcnn.inspection.report.embedding import data_address
+from jaxcnn.inspection.report.embedding import data_address, side_by_side
 from jaxcnn.inspection.report.line_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from jaxcnn.version import __version__
 
@@ -82,7 +81,7 @@ def _names(tables: Any) -> list[str]:
 
 
 def _sheet(filters: Filters) -> Sheet:
-    count, height, width, _ = filters.pixels.shape
+    count, height, width, _ = filters.pictures.shape
     each = count // filters.groups
     columns = min(each, 8 if each <= 32 else 16)
     enlarged = max(1, 44 // (width + 1))
@@ -91,6 +90,6 @@ def _sheet(filters: Filters) -> Sheet:
         count=count,
         size=f"{height} × {width}",
         groups=filters.groups,
-        address=data_address(sheet(filters, columns=columns)),
+        address=data_address(side_by_side(filters, columns=columns)),
         width=enlarged * (columns * (width + 1) + 1),
     )
