@@ -55,7 +55,6 @@ def main(argv: Sequence[str], output: Output) -> int:
         help="ask the network about so many images at most, evenly spread; 0: about none "
         "(default: all of the split)",
     )
-    Output.add_arguments(parser)
     arguments = parser.read(argv)
     if arguments.images is not None and arguments.images < 0:
         raise UserError(f"--images={arguments.images} must be 0 or more.")

@@ -24,8 +24,8 @@ class Series(NamedTuple):
     Attributes:
       label: what it is called.
       color: of CSS.
-      style: ``'solid'`` and ``'dashed'`` with marks where they are few, ``'plain'``, ``'dotted'`` or
-        ``'faint'``.
+      style: ``'solid'`` and ``'dashed'`` with marks where points are few, ``'plain'``,
+        ``'dotted'`` or ``'faint'``.
       points: epoch and value of each; what is not a number leaves a gap.
     """
 
