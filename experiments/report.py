@@ -26,7 +26,9 @@ from experiments.members import run_config
 from experiments.nearest_preset import differences, nearest_preset
 from experiments.run import set_up_jax
 from experiments.run_contents import contents_of
+from experiments.tensorboard import show_answers
 from experiments.values import shown
+from experiments.workdir import RESULT
 from jaxcnn.cli.exit_status import run_main
 from jaxcnn.cli.output import Output
 from jaxcnn.cli.parser import Parser
@@ -108,6 +110,8 @@ def gather(
             )
             for sentence in contents[-1].missing:
                 output.note(f"{run}: {sentence}")
+            if not is_address(run):
+                _show_answers(folder, contents[-1], output)
     if len(runs) > 1:
         return contents, _settings(configs, {}), ""
     recipe, preset, theirs = nearest_preset(configs[0], Path(runs[0]))
@@ -117,6 +121,15 @@ def gather(
         if name not in _WHERE
     }
     return contents, _settings(configs, differing), f"{recipe} {preset}"
+
+
+def _show_answers(workdir: Path, run: Run, output: Output) -> None:
+    """Adds the answers of a finished run to its TensorBoard events, where they can be."""
+    if run.tested is not None and (workdir / RESULT).exists():
+        try:
+            show_answers(workdir, run.tested)
+        except UserError as error:
+            output.note(f"TensorBoard does not show the answers: {error}")
 
 
 def _settings(configs: Sequence[Experiment], differing: dict[str, str]) -> list[Setting]:

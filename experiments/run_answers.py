@@ -18,41 +18,30 @@ from jaxcnn.inspection.report import Mistake, Tested
 from jaxcnn.training.devices import Layout
 
 
-@dataclasses.dataclass(frozen=True)
 class Evenly:
     """Some images of a source, evenly spread over it.
 
-    Attributes:
+    Args:
       source: all of them.
       count: how many; no more than there are.
     """
 
-    source: Source
-    count: int
-
-    @property
-    def name(self) -> str:
-        """That of the source."""
-        return self.source.name
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Those of the source."""
-        return self.source.class_names
-
-    @property
-    def channels(self) -> int:
-        """Those of the source."""
-        return self.source.channels
+    def __init__(self, source: Source, count: int) -> None:
+        self.name, self.class_names, self.channels = (
+            source.name,
+            source.class_names,
+            source.channels,
+        )
+        self._source, self._count = source, count
 
     def __len__(self) -> int:
-        return self.count
+        return self._count
 
     def __getitem__(self, index: int) -> Example:
         """The example at ``index`` of these."""
-        if not 0 <= index < self.count:
+        if not 0 <= index < self._count:
             raise IndexError(index)
-        return self.source[index * len(self.source) // self.count]
+        return self._source[index * len(self._source) // self._count]
 
 
 def tested(
@@ -110,6 +99,7 @@ def tested(
         class_names=class_names,
         matrix=confusion(answers, len(class_names)),
         mistakes=tuple(_mistakes(answers, mistakes, source, data, member, look, class_names)),
+        step=member.step or 0,
     )
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from experiments.checkpoints import steps_per_epoch
 from experiments.config import Experiment
-from experiments.members import Member, of_run
+from experiments.members import of_run
 from experiments.run_answers import tested
+from experiments.tensorboard import first_filters
 from experiments.workdir import RESULT
 from jaxcnn.errors import UserError
 from jaxcnn.files import read_object
-from jaxcnn.inspection.filters import filter_pictures, filters
-from jaxcnn.inspection.report import Figure, Filters, Run
+from jaxcnn.inspection.report import Figure, Run
 from jaxcnn.training.checkpoint_reading import meta_of, read_best
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.goodput import WORDS, EarlierStarts
@@ -51,7 +51,9 @@ def contents_of(
     with _said(missing):
         member = of_run(str(folder), config)
         member.check()
-        parts["filters"] = _filters_of(member)
+        parts["filters"] = first_filters(
+            member.model, member.variables, member.preprocessing, member.image_size
+        )
         if images != 0:
             parts["tested"] = tested(member, config, layout, images=images, mistakes=mistakes)
     return Run(
@@ -148,14 +150,6 @@ def _parts_of(result: Mapping[str, Any]) -> dict[str, Any]:
         "environment": {"hardware": str(result["hardware"])}
         | {str(name): str(version) for name, version in result["versions"].items()},
     }
-
-
-def _filters_of(member: Member) -> Filters:
-    size = member.image_size
-    layer, kernels = filters(member.model, member.variables, (1, size, size, member.channels))
-    pictures = filter_pictures(kernels, order=member.preprocessing.channel_order)
-    groups = getattr(member.model, "groups", 1)  # of VGG they are something else
-    return Filters(layer, pictures, groups if isinstance(groups, int) else 1)
 
 
 def _figures(of: Mapping[str, Any], note: str = "") -> dict[str, Figure]:

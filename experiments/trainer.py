@@ -14,6 +14,7 @@ from experiments.config import Experiment
 from experiments.curvature import curvature_measurer
 from experiments.images import STATISTICS, Data, augment_by
 from experiments.start import restored
+from experiments.tensorboard import first_filters, show_training
 from experiments.workdir import Workdir
 from jaxcnn.data.pipeline import Batch, EvalBatches, iterate
 from jaxcnn.data.statistics import Statistics
@@ -151,9 +152,14 @@ def train(
         tested = None
         if (test := data.test_batches) is not None:
             tested = results.measured(evaluate_on(state, test), test.source, config.data.test_split)
+        with timeline.doing(Activity.SAVING, "the pictures"):
+            reached, variables = layout.fetch((state.step, state.variables()))
+            if primary:
+                found = first_filters(model, variables, preprocessing, config.data.image_size)
+                show_training(records, config, int(reached), workdir.path / "batch.png", found)
         wait_for_all()  # while one still saves, none may end all at once
     timeline.turn_to(Activity.SAVING, "the result")
-    step = int(layout.fetch(state.step))
+    step = int(reached)
     result = results.result(
         results.measured(sums, data.eval, config.data.eval_split),
         test=tested,

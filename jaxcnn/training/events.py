@@ -41,19 +41,22 @@ class Events:
     Args:
       workdir: the folder of the run; the file is made in ``tensorboard`` in it.
       after: the last step of which the events of earlier files count; None: all of them do.
+      suffix: ends the file's name; an earlier file of that ending is removed. ``''``: none is.
 
     Raises:
       UserError: it cannot be written (every method).
     """
 
-    def __init__(self, workdir: Path, *, after: int | None = None) -> None:
+    def __init__(self, workdir: Path, *, after: int | None = None, suffix: str = "") -> None:
         folder = workdir / "tensorboard"
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            for file in folder.glob(f"*.{suffix}") if suffix else ():
+                file.unlink(missing_ok=True)
         # TensorBoard reads its files by name: this is the last, though the clock was set back.
         earlier = (p.name.split(".")[3] for p in folder.glob("events.out.tfevents.*"))
         now = max([int(time.time()), *(int(stamp) + 1 for stamp in earlier if stamp.isdecimal())])
-        name = f"events.out.tfevents.{now}.{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{now}.{socket.gethostname()}.{os.getpid()}{'.' * bool(suffix)}{suffix}"
         self._file = GrowingFile(folder / name)
         self._append(Event(file_version="brain.Event:2"))
         if after is not None:

@@ -21,14 +21,14 @@ class ClassRow(NamedTuple):
     name: str
     accuracy: float | None
     correct: int
-    count: int
+    images: int
 
 
 class Cell(NamedTuple):
     """A class taken for another: how often, and that as a share of its images."""
 
     answer: str
-    count: int
+    images: int
     share: float
     right: bool
 
@@ -38,7 +38,7 @@ class Pair(NamedTuple):
 
     label: str
     answer: str
-    count: int
+    images: int
     share: float
 
 

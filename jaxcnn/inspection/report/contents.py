@@ -76,12 +76,14 @@ class Tested(NamedTuple):
       matrix: integers, ``(classes, classes)``: the class that images have, and the one they were
         given.
       mistakes: the most confident ones, the most confident first.
+      step: the steps that the network had been trained.
     """
 
     about: str
     class_names: tuple[str, ...]
     matrix: np.ndarray
     mistakes: tuple[Mistake, ...] = ()
+    step: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,14 +19,20 @@ def data_address(image: np.ndarray) -> str:
       image: uint8, ``(height, width, channels)``, of 1 (grey), 3 (RGB) or 4 channels (RGBA). One
         without an alpha channel and of more than 64 pixels' side becomes a JPEG of at most 224.
     """
-    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    file = io.BytesIO()
+    picture = _picture(image)
     if picture.mode == "RGBA" or max(picture.size) <= _EXACT:
-        picture.save(file, "PNG", optimize=True)
-        return _address("image/png", file.getvalue())
+        return _address("image/png", png_of(image))
+    file = io.BytesIO()
     picture.thumbnail((_LARGEST, _LARGEST))
     picture.save(file, "JPEG", quality=85)
     return _address("image/jpeg", file.getvalue())
+
+
+def png_of(image: np.ndarray) -> bytes:
+    """Such an image as a PNG."""
+    file = io.BytesIO()
+    _picture(image).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def side_by_side(filters: Filters, *, columns: int) -> np.ndarray:
@@ -52,6 +58,10 @@ def side_by_side(filters: Filters, *, columns: int) -> np.ndarray:
         spot[..., :3] = filters.pictures[number]
         spot[..., 3] = 255
     return pixels
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
 
 
 def _address(kind: str, data: bytes) -> str:

@@ -22,7 +22,7 @@ class Sheet(NamedTuple):
     """Filters side by side: a ``data:`` address and the width of the picture on the page."""
 
     layer: str
-    count: int
+    filters: int
     size: str
     groups: int
     address: str
@@ -87,7 +87,7 @@ def _sheet(filters: Filters) -> Sheet:
     enlarged = max(1, 44 // (width + 1))
     return Sheet(
         layer=filters.layer,
-        count=count,
+        filters=count,
         size=f"{height} × {width}",
         groups=filters.groups,
         address=data_address(side_by_side(filters, columns=columns)),
