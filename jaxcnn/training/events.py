@@ -56,7 +56,9 @@ class Events:
         # TensorBoard reads its files by name: this is the last, though the clock was set back.
         earlier = (p.name.split(".")[3] for p in folder.glob("events.out.tfevents.*"))
         now = max([int(time.time()), *(int(stamp) + 1 for stamp in earlier if stamp.isdecimal())])
-        name = f"events.out.tfevents.{now}.{socket.gethostname()}.{os.getpid()}{'.' * bool(suffix)}{suffix}"
+        name = f"events.out.tfevents.{now}.{socket.gethostname()}.{os.getpid()}"
+        if suffix:
+            name += f".{suffix}"
         self._file = GrowingFile(folder / name)
         self._append(Event(file_version="brain.Event:2"))
         if after is not None:
