@@ -125,9 +125,9 @@ def gather(
 
 def _show_answers(workdir: Path, run: Run, output: Output) -> None:
     """Adds the answers of a finished run to its TensorBoard events, where they can be."""
-    if run.tested is not None and (workdir / RESULT).exists():
+    if run.answered is not None and (workdir / RESULT).exists():
         try:
-            show_answers(workdir, run.tested)
+            show_answers(workdir, run.answered)
         except UserError as error:
             output.note(f"TensorBoard does not show the answers: {error}")
 

@@ -1,5 +1,6 @@
 """The result of a run, as the dict that is written and as the text that is printed."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ FILES = {
     "checkpoints": "the newest training states, to continue from",
     "best": "the state of the best evaluation",
     "metrics.jsonl": "every recorded metric, a JSON object to a line",
-    "tensorboard": "the same as TensorBoard events",
+    "tensorboard": "the same as TensorBoard events, and pictures",
     "curves.png": "loss and accuracy over the epochs",
     "batch.png": "a training batch with its labels",
     "result.json": "this result",
@@ -145,4 +146,5 @@ def _text(result: Mapping[str, Any], workdir: Path) -> str:
     lines += class_lines(shown["classes"])
     lines.append(f"Written to {workdir}:")
     lines += [f"  {name:<14} {what}" for name, what in FILES.items()]
+    lines.append(f"As a page: python -m experiments.report {shlex.quote(str(workdir))}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from jaxcnn.data.sources import Example, Source, open_source
 from jaxcnn.evaluation.answers import Answers
 from jaxcnn.evaluation.protocols import Look
 from jaxcnn.evaluation.scores import confusion
-from jaxcnn.inspection.report import Mistake, Tested
+from jaxcnn.inspection.report import Answered, Mistake
 from jaxcnn.training.devices import Layout
 
 
@@ -44,14 +44,14 @@ class Evenly:
         return self._source[index * len(self._source) // self._count]
 
 
-def tested(
+def answered(
     member: Member,
     config: Experiment,
     layout: Layout,
     *,
     images: int | None,
     mistakes: int,
-) -> Tested:
+) -> Answered:
     """Asks the network of a run about the images that the run was tested or else evaluated on.
 
     Each is seen as the run saw it, by its central crop. Those that cannot be read are left out.
@@ -92,7 +92,7 @@ def tested(
     right, size = int(np.sum(answers.rank == 0)), member.image_size
     share = f" ({right / len(answers):.2%})" if len(answers) else ""
     left_out = f" {skipped:,} could not be read." if skipped else ""
-    return Tested(
+    return Answered(
         about=f"{member.name} after step {member.step:,}, the best state that the run has kept, "
         f"gives {right:,} of {len(answers):,} images of {source.name} {split} their class{share}, "
         f"each seen by its central crop of {size} × {size}.{left_out}",

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.checkpoints import steps_per_epoch
 from experiments.config import Experiment
 from experiments.members import of_run
-from experiments.run_answers import tested
+from experiments.run_answers import answered
 from experiments.tensorboard import first_filters
 from experiments.workdir import RESULT
 from jaxcnn.errors import UserError
@@ -55,7 +55,7 @@ def contents_of(
             member.model, member.variables, member.preprocessing, member.image_size
         )
         if images != 0:
-            parts["tested"] = tested(member, config, layout, images=images, mistakes=mistakes)
+            parts["answered"] = answered(member, config, layout, images=images, mistakes=mistakes)
     return Run(
         name=name,
         workdir=workdir,
@@ -82,10 +82,13 @@ def _unfinished(
     """What the records and the checkpoints say of a run that has no result, or none yet."""
     evaluated = [line for line in metrics if line["kind"] == "eval"]
     each = steps_per_epoch(folder)
-    made = f"{metrics[-1]['step']:,} steps" if metrics else "no step"
+    made = f"{metrics[-1]['step']:,}" if metrics else "0"
     if each is not None:
         made += f" of {config.train.last_step(round(each)):,}"
-    parts: dict[str, Any] = {"state": f"Not finished: {made} recorded."}
+    parts: dict[str, Any] = {
+        "state": f"{made} steps",
+        "about": f"Not finished: {made} steps are recorded.",
+    }
     if evaluated:
         after = Figure(_number(evaluated[-1]["epoch"]), f"{evaluated[-1]['step']:,} steps")
         parts["verdict"] = _figures(evaluated[-1]) | {"Epochs": after}
@@ -136,7 +139,8 @@ def _parts_of(result: Mapping[str, Any]) -> dict[str, Any]:
         )
     measured = result if test is None else test
     return parts | {
-        "state": f"Finished, on {result['hardware']}, and measured on the {measured['examples']:,} "
+        "state": "finished",
+        "about": f"Finished, on {result['hardware']}, and measured on the {measured['examples']:,} "
         f"images of {measured['split']}.",
         "verdict": verdict,
         "classes": {

@@ -17,7 +17,7 @@ from experiments.values import shown
 from jaxcnn.inspection.confusion import draw_confusion
 from jaxcnn.inspection.filters import filter_pictures, filters
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
-from jaxcnn.inspection.report import Filters, Tested
+from jaxcnn.inspection.report import Answered, Filters
 from jaxcnn.inspection.report.embedding import png_of, side_by_side
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.training.events import Events
@@ -72,32 +72,33 @@ def show_training(
     records.picture(f"filters/{found.layer}", step, png_of(enlarged))
 
 
-def show_answers(workdir: Path, tested: Tested) -> None:
+def show_answers(workdir: Path, answered: Answered) -> None:
     """Adds a file of events with the confusions and the worst mistakes; an earlier one goes.
 
     Args:
       workdir: the folder of the run.
-      tested: what its network answered.
+      answered: what its network answered.
 
     Raises:
       UserError: it cannot be written.
     """
     pictures = {
         "answers/confusions": _drawn(
-            lambda path: draw_confusion(tested.matrix, tested.class_names, path)
+            lambda path: draw_confusion(answered.matrix, answered.class_names, path)
         )
     }
-    if tested.mistakes:
+    if answered.mistakes:
         panels = [
-            Panel(m.image, f"{m.answer} {m.probability:.1%}, is {m.label}") for m in tested.mistakes
+            Panel(m.image, f"{m.answer} {m.probability:.1%}, is {m.label}")
+            for m in answered.mistakes
         ]
         section = Section(panels, columns=6, side=1.4, lines=2)
         pictures["answers/mistakes"] = _drawn(
-            lambda path: draw_grid([[section]], path, title="Worst mistakes", note=tested.about)
+            lambda path: draw_grid([[section]], path, title="Worst mistakes", note=answered.about)
         )
     events = Events(workdir, suffix="answers")
     for tag, png in pictures.items():
-        events.picture(tag, tested.step, png)
+        events.picture(tag, answered.step, png)
     events.close()
 
 

@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.inspection.report.contents import Run, Tested
+from jaxcnn.inspection.report.contents import Answered, Run
 from jaxcnn.inspection.report.embedding import data_address
 
 _TABLE = 20  # classes up to which the confusions are a table of counts
-_LISTED, _FEW, _MOST = 30, 12, 1_000  # classes that are all listed; of more, the worst; in all
+_LISTED, _FEW, _MOST = 30, 20, 1_000  # classes that are all listed; of more, the worst; in all
 _PAIRS = 12
 _PIXELS = 500  # of a picture of confusions, a side
-_INK = (0, 114, 178)  # seen on light and on dark
+_INK = (36, 132, 200)  # seen on light and on dark
 
 
 class ClassRow(NamedTuple):
@@ -68,21 +68,21 @@ class Answers(NamedTuple):
 
 def answers_of(run: Run) -> Answers | None:
     """What is known of a run's answers; None where nothing is."""
-    tested = run.tested
-    if tested is None:
+    answered = run.answered
+    if answered is None:
         return _of_classes(_rows(run.classes)) if run.classes else None
-    counts, correct = tested.matrix.sum(axis=1), tested.matrix.diagonal()
+    counts, correct = answered.matrix.sum(axis=1), answered.matrix.diagonal()
     listed = _of_classes(
         [
             ClassRow(name, int(right) / int(count) if count else None, int(right), int(count))
-            for name, right, count in zip(tested.class_names, correct, counts, strict=True)
+            for name, right, count in zip(answered.class_names, correct, counts, strict=True)
         ]
     )
-    wide = max(map(len, tested.class_names), default=0) > 4
     if len(counts) <= _TABLE:
-        return listed._replace(cells=_cells(tested, counts), wide=wide)
-    picture, blocks = _picture(tested.matrix)
-    return listed._replace(picture=picture, blocks=blocks, pairs=_pairs(tested, counts), wide=wide)
+        wide = max(map(len, answered.class_names), default=0) > 4
+        return listed._replace(cells=_cells(answered, counts), wide=wide)
+    picture, blocks = _picture(answered.matrix)
+    return listed._replace(picture=picture, blocks=blocks, pairs=_pairs(answered, counts))
 
 
 def _rows(classes: Mapping[str, Mapping[str, Any]]) -> list[ClassRow]:
@@ -101,29 +101,29 @@ def _of_classes(rows: list[ClassRow]) -> Answers:
     )
 
 
-def _cells(tested: Tested, counts: np.ndarray) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
+def _cells(answered: Answered, counts: np.ndarray) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
     return tuple(
         (
             name,
             tuple(
                 Cell(answer, int(n), int(n) / max(int(counts[row]), 1), row == column)
                 for column, (answer, n) in enumerate(
-                    zip(tested.class_names, tested.matrix[row], strict=True)
+                    zip(answered.class_names, answered.matrix[row], strict=True)
                 )
             ),
         )
-        for row, name in enumerate(tested.class_names)
+        for row, name in enumerate(answered.class_names)
     )
 
 
-def _pairs(tested: Tested, counts: np.ndarray) -> tuple[Pair, ...]:
+def _pairs(answered: Answered, counts: np.ndarray) -> tuple[Pair, ...]:
     """The most frequent confusions, one that happened once only where there are no others."""
-    mistaken = tested.matrix - np.diag(tested.matrix.diagonal())
+    mistaken = answered.matrix - np.diag(answered.matrix.diagonal())
     order = np.argsort(-mistaken, axis=None, kind="stable")[:_PAIRS]
     pairs = []
     for label, answer in zip(*np.unravel_index(order, mistaken.shape), strict=True):
         if count := int(mistaken[label, answer]):
-            names = tested.class_names[label], tested.class_names[answer]
+            names = answered.class_names[label], answered.class_names[answer]
             pairs.append(Pair(*names, count, count / int(counts[label])))
     return tuple(pairs)
 

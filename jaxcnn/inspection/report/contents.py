@@ -67,7 +67,7 @@ class Mistake(NamedTuple):
     probability: float
 
 
-class Tested(NamedTuple):
+class Answered(NamedTuple):
     """What a network answered to the images of a split.
 
     Attributes:
@@ -95,7 +95,8 @@ class Run:
       workdir: its folder.
       network: its name.
       source: the data set.
-      state: where it stands, a sentence.
+      state: ``'finished'``, or how far it is, in a few words.
+      about: the same in a sentence or two.
       metrics: the lines of ``metrics.jsonl``: ``kind``, ``epoch`` and numbers by name.
       verdict: the figures that sum it up by name, the most important first.
       classes: of each class ``accuracy`` (None: it has no image), ``correct`` and ``count``, by the
@@ -103,7 +104,7 @@ class Run:
       goodput: seconds by what they were spent on.
       starts: how often it was started.
       environment: hardware and versions by name.
-      tested: what the network answers.
+      answered: what the network answers.
       filters: of its first convolution.
       missing: what the page has not, and why, a sentence each.
     """
@@ -113,12 +114,13 @@ class Run:
     network: str
     source: str
     state: str
+    about: str
     metrics: Sequence[Mapping[str, Any]] = ()
     verdict: Mapping[str, Figure] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     goodput: Mapping[str, float] = dataclasses.field(default_factory=dict)
     starts: int = 1
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    tested: Tested | None = None
+    answered: Answered | None = None
     filters: Filters | None = None
     missing: tuple[str, ...] = ()

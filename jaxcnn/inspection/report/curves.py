@@ -12,7 +12,7 @@ def color_of(number: int) -> str:
     """That of a run, in CSS; after those of the style sheet hues far from one another."""
     if number < _OF_STYLE_SHEET:
         return f"var(--run{number})"
-    return f"hsl({137.5 * number % 360:.0f} 55% 50%)"
+    return f"hsl({137.5 * number % 360:.0f} 60% 56%)"
 
 
 def charts_of(runs: Sequence[Run]) -> list[Chart]:
@@ -40,7 +40,7 @@ def charts_of(runs: Sequence[Run]) -> list[Chart]:
         rate.append(Series(*look, _points(run, "train", "learning_rate")))
     charts = (
         line_chart("Loss", "nats per image", loss),
-        line_chart("Accuracy", "% of the images", accuracy, most=100),
+        line_chart("Accuracy", "% of the images", accuracy, most=100, widest=0),
         line_chart("Learning rate", "of each step", rate, widest=1e4),
     )
     return [chart for chart in charts if chart is not None]

@@ -100,7 +100,7 @@ def line_chart(
       series: the last one lies on top.
       most: the largest value that there can be, such as 100 %.
       widest: times of the lowest value, beyond which the axis is no logarithm: what goes to zero
-        has no lowest one.
+        has no lowest one. 0: it never is.
     """
     drawn = [s for s in series if any(_is_number(point) for point in s.points)]
     numbers = [point for s in drawn for point in s.points if _is_number(point)]
@@ -220,7 +220,7 @@ def _steps(values: Iterable[float], most: float = math.inf) -> list[float]:
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
 def _decades(low: float, high: float) -> list[float]:
@@ -234,6 +234,6 @@ def _decades(low: float, high: float) -> list[float]:
 
 def _label(value: float) -> str:
     if value and not 1e-4 <= abs(value) < 1e5:
-        digits, _, power = f"{value:.0e}".partition("e")
-        return f"{digits}e{int(power)}"
+        digits, _, power = f"{value:.3g}".partition("e")
+        return f"{digits}e{int(power)}" if power else digits
     return f"{value:.6g}"

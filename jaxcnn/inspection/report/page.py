@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxcnn.errors import printable
 from jaxcnn.inspection.report.answers import answers_of
 from jaxcnn.inspection.report.contents import Filters, Run, Setting
 from jaxcnn.inspection.report.curves import charts_of, color_of
@@ -43,6 +44,7 @@ def report_html(runs: Sequence[Run], settings: Sequence[Setting], *, preset: str
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_writable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -73,6 +75,11 @@ def report_html(runs: Sequence[Run], settings: Sequence[Setting], *, preset: str
 def mistakes_each(runs: int) -> int:
     """How many mistakes a page should show of each of so many runs."""
     return max(3, min(24, _MISTAKES // runs))
+
+
+def _writable(value: Any) -> Any:
+    """What is to be escaped without the characters that no page can hold."""
+    return printable(value) if type(value) is str else value
 
 
 def _names(tables: Any) -> list[str]:
