@@ -33,7 +33,7 @@ from jaxcnn.cli.exit_status import run_main
 from jaxcnn.cli.output import Output
 from jaxcnn.cli.parser import Parser
 from jaxcnn.errors import UserError
-from jaxcnn.files import write_atomically
+from jaxcnn.files import write_atomically, writing
 from jaxcnn.inspection.report import Run, Setting, mistakes_each, report_html
 from jaxcnn.training.bucket import is_address
 from jaxcnn.training.devices import ParallelConfig, make_layout
@@ -64,9 +64,14 @@ def main(argv: Sequence[str], output: Output) -> int:
     path = Path(arguments.output or _output(runs))
     if path.is_dir() or path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output={path} is no page; give a file that ends in .html.")
-    contents, settings, preset = gather(runs, images=arguments.images, output=output)
+    with ExitStack() as stack:
+        folders = [stack.enter_context(at_hand(run)) for run in runs]
+        configs = [run_config(str(folder)) for folder in folders]
+        with writing(path):  # which is to be known before the network is asked anything
+            path.parent.mkdir(parents=True, exist_ok=True)
+        contents = _contents(runs, folders, configs, arguments.images, output)
+    settings, preset = _settings(configs, Path(runs[0]))
     page = report_html(contents, settings, preset=preset)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page)
     record = {
         "output": str(path),
@@ -77,50 +82,33 @@ def main(argv: Sequence[str], output: Output) -> int:
     return 0
 
 
-def gather(
-    runs: Sequence[str], *, images: int | None, output: Output
-) -> tuple[list[Run], list[Setting], str]:
-    """What the page shows, and the name of the preset that a single run is compared with.
-
-    Args:
-      runs: work directories, or addresses.
-      images: see ``contents_of``.
-      output: for remarks, of what is missing.
-
-    Raises:
-      UserError: one is no run.
-    """
+def _contents(
+    runs: Sequence[str],
+    folders: Sequence[Path],
+    configs: Sequence[Experiment],
+    images: int | None,
+    output: Output,
+) -> list[Run]:
+    """What there is to show of each run; of what there is not a remark is made."""
     set_up_jax(ParallelConfig())
     layout = make_layout(ParallelConfig(), own=True)
-    with ExitStack() as stack:
-        folders = [stack.enter_context(at_hand(run)) for run in runs]
-        configs = [run_config(str(folder)) for folder in folders]
-        contents = []
-        for run, name, folder, config in zip(runs, _names(runs), folders, configs, strict=True):
-            contents.append(
-                contents_of(
-                    folder,
-                    config,
-                    layout,
-                    name=name,
-                    workdir=run,
-                    images=images,
-                    mistakes=mistakes_each(len(runs)),
-                )
-            )
-            for sentence in contents[-1].missing:
-                output.note(f"{run}: {sentence}")
-            if not is_address(run):
-                _show_answers(folder, contents[-1], output)
-    if len(runs) > 1:
-        return contents, _settings(configs, {}), ""
-    recipe, preset, theirs = nearest_preset(configs[0], Path(runs[0]))
-    differing = {
-        name: shown(value)
-        for name, value in differences(configs[0], theirs).items()
-        if name not in _WHERE
-    }
-    return contents, _settings(configs, differing), f"{recipe} {preset}"
+    contents = []
+    for run, name, folder, config in zip(runs, _names(runs), folders, configs, strict=True):
+        found = contents_of(
+            folder,
+            config,
+            layout,
+            name=name,
+            workdir=run,
+            images=images,
+            mistakes=mistakes_each(len(runs)),
+        )
+        for sentence in found.missing:
+            output.note(f"{run}: {sentence}")
+        if not is_address(run):
+            _show_answers(folder, found, output)
+        contents.append(found)
+    return contents
 
 
 def _show_answers(workdir: Path, run: Run, output: Output) -> None:
@@ -132,18 +120,30 @@ def _show_answers(workdir: Path, run: Run, output: Output) -> None:
             output.note(f"TensorBoard does not show the answers: {error}")
 
 
-def _settings(configs: Sequence[Experiment], differing: dict[str, str]) -> list[Setting]:
-    """Every field with its value in each run, and the preset's where it differs."""
+def _settings(configs: Sequence[Experiment], workdir: Path) -> tuple[list[Setting], str]:
+    """Every field with its value in each run, and the name of the preset that one is beside.
+
+    Args:
+      configs: of the runs.
+      workdir: of the first.
+    """
+    differing, name, left_out = {}, "", _WHERE
+    if len(configs) == 1:
+        recipe, preset, theirs = nearest_preset(configs[0], workdir)
+        differing, name = differences(configs[0], theirs), f"{recipe} {preset}"
+        left_out = set()
     return [
         Setting(
-            name=each[0].name,
-            meaning=each[0].help,
-            values=tuple(shown(field.default) for field in each),
-            preset=differing.get(each[0].name),
+            name=ours.name,
+            meaning=ours.help,
+            values=tuple(shown(field.default) for field in (ours, *others)),
+            preset=shown(differing[ours.name])
+            if ours.name in differing and ours.name not in _WHERE
+            else None,
         )
-        for each in zip(*map(fields_of, configs), strict=True)
-        if len(configs) == 1 or each[0].name not in _WHERE
-    ]
+        for ours, *others in zip(*map(fields_of, configs), strict=True)
+        if ours.name not in left_out
+    ], name
 
 
 def _names(runs: Sequence[str]) -> list[str]:

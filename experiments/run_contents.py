@@ -61,7 +61,7 @@ def contents_of(
         workdir=workdir,
         network=config.model.name,
         source=config.data.source,
-        missing=tuple(missing),
+        missing=tuple(dict.fromkeys(missing)),
         **parts,
     )
 

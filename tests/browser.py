@@ -44,7 +44,7 @@ class Seen:
 
 _OVERFLOWING = """
 [...document.querySelectorAll('body *')].filter(e =>
-  e.getBoundingClientRect().right > innerWidth + 0.5 && !e.closest('.scroll, .unseen')
+  e.getBoundingClientRect().right > WIDTH + 0.5 && !e.closest('.scroll, .unseen')
 ).map(e => e.tagName + '.' + e.className)
 """
 
@@ -126,7 +126,7 @@ class Browser:
         self._events.clear()
         ask("Page.navigate", url=path.absolute().as_uri())
         self._wait_for("Page.loadEventFired")
-        overflowing = value(_OVERFLOWING)
+        overflowing = value(_OVERFLOWING.replace("WIDTH", str(width)))
         wide, high = value("[document.documentElement.scrollWidth, document.body.scrollHeight]")
         background = value("getComputedStyle(document.body).backgroundColor")
         clip = {"x": 0, "y": 0, "width": width, "height": high, "scale": 1}
