@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Evaluates trained networks by the protocols of the papers.
 
     python -m experiments.evaluate --model=vgg16 --weights=vgg16-397923af.pth --protocol=ten_crop
@@ -39,6 +40,7 @@ from experiments.members import Member, run_config
 from experiments.options import parse_options
 from experiments.run import set_up_jax
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
@@ -51,7 +53,7 @@ from jaxcnn.training.processes import joined, wait_for_all
 IMAGENET_VALIDATION = 50_000
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Evaluates what the command line asks for; returns the exit status."""
     config = parse_options(
         argv,
@@ -63,13 +65,13 @@ def main(argv: Sequence[str]) -> int:
     set_up_jax(config.parallel)
     try:
         with joined(config.parallel):
-            evaluate(config)
+            evaluate(config, output)
     except UserError as error:  # of an image, in the words of a training's options
         raise UserError(str(error).replace("--config.data.", "--")) from error
     return 0
 
 
-def evaluate(config: EvaluateConfig) -> None:
+def evaluate(config: EvaluateConfig, output: Output) -> None:
     """Evaluates, and on process 0 writes what comes of it and says so.
 
     Raises:
@@ -128,7 +130,7 @@ def evaluate(config: EvaluateConfig) -> None:
             "seconds": round(time.monotonic() - started, 1),
         }
         evaluation_files.write(folder, result, answers, class_names)
-    print(evaluation_files.text(result, path))
+    output.result(result, evaluation_files.text(result, path))
     wait_for_all()
 
 

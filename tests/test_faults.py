@@ -17,6 +17,7 @@ from experiments.faults.kills import at_random
 from experiments.faults.same_run import FinishedRun, Saved, differences
 from experiments.faults.series import Fault, Series
 from experiments.faults.watching import Watch
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 
 NONE = [
@@ -82,7 +83,7 @@ def test_a_run_survives_all_kinds_of_faults(tmp_path):
 def test_a_mistake_is_one_sentence(arguments, words, tmp_path):
     (tmp_path / "something").touch()
     with pytest.raises(UserError, match=words):
-        command.main([argument.format(tmp_path) for argument in arguments])
+        command.main([argument.format(tmp_path) for argument in arguments], Output())
 
 
 # The pieces.
