@@ -1,6 +1,5 @@
 """The code blocks of the README and of the pages in docs/: found, run and understood."""
 
-import argparse
 import importlib
 import os
 import re
@@ -16,6 +15,9 @@ from experiments.evaluation_config import EvaluateConfig
 from experiments.options import parse_options
 from experiments.run import main as run_recipe
 from jaxcnn.cli.commands import parser_of
+from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import Parser
 
 ROOT = Path(__file__).parents[1]
 
@@ -111,7 +113,7 @@ def run_command(command):
     try:
         if hasattr(module, "RECIPE"):
             return run_recipe(module.RECIPE, [*words, "--config.parallel.devices=1"])
-        return module.main(words)
+        return run_main(module.main, name, words)
     except SystemExit as exit:  # of --help
         return exit.code
 
@@ -142,9 +144,9 @@ def understand(command):
         )
         config.check()
         return
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", _understood):
+    with mock.patch.object(Parser, "read", _read_and_stop):
         try:
-            module.main(words)
+            module.main(words, Output())
         except _Understood:
             return
     raise AssertionError(f"{name} has no parser")
@@ -154,9 +156,8 @@ class _Understood(Exception):  # noqa: N818 - it is no error
     """The words of a command line are options of it."""
 
 
-def _understood(parser, words):
-    _, rest = parser.parse_known_args(words)
-    assert not rest, rest
+def _read_and_stop(parser, words, read=Parser.read):
+    read(parser, words)
     raise _Understood
 
 
