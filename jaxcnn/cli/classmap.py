@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="the image's shorter side is made so long (default: twice what it is used to)",
     )
+    parser.add_argument(
+        "--step",
+        type=int,
+        metavar="PIXELS",
+        help="between two answers, a divisor of the network's stride (default: the stride)",
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -59,7 +65,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         class_called(word, network.model.num_classes, names) for word in arguments.classes
     )
     found = class_map(
-        network.model, network.variables, looked.inputs(pixels[None])[0], window=looked.size
+        network.model,
+        network.variables,
+        looked.inputs(pixels[None])[0],
+        window=looked.size,
+        step=arguments.step,
     )
     draw_class_map(
         found,
