@@ -129,10 +129,11 @@ def draw_grid(
     axes.set(xlim=(0, width), ylim=(figure.get_figheight(), 0), aspect="auto")
 
     for number, line in enumerate(titles):
-        _write(axes, _MARGIN, _MARGIN + number * _TITLE, line, 12.5, weight="bold")
+        text = _write(axes, _MARGIN, _MARGIN + number * _TITLE, line, 12.5, weight="bold")
+        _shrink(text, width - 2 * _MARGIN)
     for number, line in enumerate(notes):
         down = _MARGIN + len(titles) * _TITLE + number * _NOTE
-        _write(axes, _MARGIN, down, line, 8.5, color=_SOFT)
+        _shrink(_write(axes, _MARGIN, down, line, 8.5, color=_SOFT), width - 2 * _MARGIN)
     for row, length, tall in zip(rows, widths, heights, strict=True):
         left = (width - length) / 2 if len(rows) == 1 or len(row) > 1 else _MARGIN
         for section in row:
