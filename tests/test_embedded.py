@@ -1,5 +1,6 @@
 """The embedded digits where an image is asked for; scenes and copies made of images."""
 
+import dataclasses
 import json
 
 import cv2
@@ -95,10 +96,10 @@ def test_copies_are_those_of_training():
         expected = train_view(config.augment, 24, generator).apply(image)
         np.testing.assert_array_equal(plain[step], expected)
     assert len({copy.tobytes() for copy in plain}) == 4
-    from dataclasses import replace
-
     shifted = augmented.augmented_copies(
-        image, replace(config, augment=replace(config.augment, color_shift=0.1)), 4
+        image,
+        dataclasses.replace(config, augment=dataclasses.replace(config.augment, color_shift=0.1)),
+        4,
     )
     # One shift of the colour for each copy, but where it leaves 0 to 255.
     difference = shifted.astype(int) - plain
@@ -119,9 +120,8 @@ def test_the_command_draws_what_a_recipe_does(tmp_path, capsys, monkeypatch):
     assert cv2.imread(str(path)).shape[2] == 3
     assert len(figures[0].axes[0].images) == 1 + 3
     assert "vgg_cifar10 digits: what training sees of digits:3" in texts(figures[0])
-    assert any(
-        "2 zeros on every side, cropped at random to 32 x 32" in t for t in texts(figures[0])
-    )
+    how = "2 zeros on every side, cropped at random to 32 x 32"
+    assert any(how in line for line in texts(figures[0]))
     assert augmented.main([*words, "--copies=0"]) == 2
     assert "--copies=0 must be a number of 1 or more" in capsys.readouterr().err
     assert augmented.main(["vgg_cifar01"]) == 2

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+DPI = 120
+"""Pixels to an inch of a picture."""
+
 # Blue and vermilion of Okabe and Ito, which all people tell apart, and a paler blue.
 TRAINING, RUNNING, EVALUATION = "#0072B2", "#A6CEE3", "#D55E00"
 # The others of theirs that stand out from white.
@@ -184,5 +187,5 @@ def save_figure(figure: "Figure", path: Path) -> None:
     left_out = {"svg": ("Creator", "Date"), "png": ("Software",)}[kind]
     picture = io.BytesIO()
     with rc_context({"svg.hashsalt": "jaxcnn"}):
-        figure.savefig(picture, format=kind, dpi=120, metadata=dict.fromkeys(left_out))
+        figure.savefig(picture, format=kind, dpi=DPI, metadata=dict.fromkeys(left_out))
     write_atomically(path, picture.getvalue())
