@@ -42,6 +42,32 @@ class Linear(nn.Module):
         return FullyConnected(self.num_classes, name="logits")(x)
 
 
+class Branch(nn.Module):
+    """A convolution and a ReLU, of three maps."""
+
+    size: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(3, (self.size, self.size), name="conv")(x)
+        return Activation(nn.relu, name="relu")(x)
+
+
+class Branched(nn.Module):
+    """Two branches side by side, a shortcut around what follows them, and three classes."""
+
+    num_classes: int = 3
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        x = jnp.concatenate(
+            [Branch(1, name="left")(images), Branch(3, name="right")(images)], axis=-1
+        )
+        x = Activation(jnp.tanh, name="both")(x)
+        x = x + nn.Conv(6, (3, 3), name="around")(x)
+        return FullyConnected(self.num_classes, name="logits")(x.mean(axis=(1, 2)))
+
+
 class Brightest(nn.Module):
     """Two classes: how much red and how much blue there is in the image's brightest part.
 

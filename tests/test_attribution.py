@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.class_maps import ClassMap, class_map, draw_class_map, most_probable, placed
@@ -13,9 +14,9 @@ from jaxcnn.inspection.occlusion import at_centres, draw_occlusion, occluded
 from jaxcnn.inspection.saliency import draw_saliency, saliency
 from jaxcnn.inspection.scores import class_called
 from jaxcnn.inspection.shades import Scale
-from jaxcnn.models import VGG, GoogLeNet, ResNet, ZFNet
+from jaxcnn.models import VGG, ResNet, ZFNet
 from jaxcnn.models.vgg import CONFIGURATIONS
-from tests.inspected import Brightest, Linear, Small, drawn, pictures_of, texts
+from tests.inspected import Branched, Brightest, Linear, Small, drawn, pictures_of, texts
 from tests.networks import initialized
 
 RED, BLUE = (1, 0, 0), (0, 0, 1)
@@ -69,43 +70,36 @@ def test_grad_cam_of_a_class_that_depends_on_one_channel_is_that_channel():
     np.testing.assert_array_equal(against, 0)
 
 
-@pytest.mark.parametrize(
-    ("model", "layer"),
-    [
-        (GoogLeNet(width=4, num_classes=3, auxiliary=False), "inception_4a/relu1x1"),
-        (ResNet(blocks=(1, 1), width=4, num_classes=3, small_images=True), "stage1/block1/bn2"),
-    ],
-)
-def test_grad_cam_weighs_by_the_derivative_within_branches(model, layer, compile_quickly):
-    variables = initialized(model, (1, 32, 32, 1))
-    images = np.random.default_rng(0).normal(size=(1, 32, 32, 1)).astype(np.float32)
+@pytest.mark.parametrize("layer", ["left/relu", "right/relu", "both"])
+def test_grad_cam_weighs_by_the_derivative_within_branches(layer):
+    model = Branched()
+    variables = drawn(model)
+    images = np.random.default_rng(0).normal(size=(1, 8, 8, 2)).astype(np.float32)
     found = grad_cam(model, variables, images, jnp.array([2]), layer)
-    # Measured: the derivative along a constant change of every map.
-    path = layer.split("/")
 
-    def perturbed(change):
-        from flax import linen as nn
-
+    def score(changes):
+        """Of class 2 where each map of the layer is larger by a constant, and the maps."""
         kept = []
 
         def interceptor(method, args, kwargs, context):
             output = method(*args, **kwargs)
-            if list(context.module.path) == path and context.method_name == "__call__":
+            if context.module.path == tuple(layer.split("/")) and context.method_name == "__call__":
                 kept.append(output)
-                output = output + change
+                output = output + changes
             return output
 
         with nn.intercept_methods(interceptor):
             return model.apply(variables, images)[0, 2], kept[0]
 
-    channels = perturbed(0.0)[1].shape[-1]
-    maps = perturbed(0.0)[1]
-    _, slopes = jax.jvp(
-        jax.vmap(lambda change: perturbed(change)[0]),
-        (jnp.zeros((channels, channels)),),
-        (jnp.eye(channels),),
+    channels = {"both": 6}.get(layer, 3)
+    _, maps = score(jnp.zeros(channels))
+    slopes = jnp.stack(
+        [
+            jax.jvp(lambda c: score(c)[0], (jnp.zeros(channels),), (unit,))[1]
+            for unit in jnp.eye(channels)
+        ]
     )
-    expected = np.maximum((maps * slopes / (maps.shape[1] * maps.shape[2])).sum(axis=-1), 0)
+    expected = np.maximum((maps * slopes / 64).sum(axis=-1), 0)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
     assert np.asarray(found).max() > 0
 
@@ -194,7 +188,7 @@ def test_answers_between_those_of_the_stride_are_those_of_a_shifted_image(compil
         np.testing.assert_allclose(
             found.probabilities[i::2, j::2], shifted.probabilities, atol=1e-5
         )
-    with pytest.raises(UserError, match="a step of 4 pixels does not divide the stride of 2"):
+    with pytest.raises(UserError, match="a step of 4 pixels does not divide the network's stride"):
         class_map(model, variables, jnp.asarray(image), window=8, step=4)
 
 
