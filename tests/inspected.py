@@ -98,6 +98,17 @@ class Brightest(nn.Module):
         }
 
 
+RED, BLUE = (1, 0, 0), (0, 0, 1)
+
+
+def scene(size=24, **patches):
+    """Grey noise with 5 x 5 patches of a colour: ``red=(top, left)``."""
+    image = np.random.default_rng(0).uniform(0, 0.2, (size, size, 3)).astype(np.float32)
+    for name, (top, left) in patches.items():
+        image[top : top + 5, left : left + 5] = {"red": RED, "blue": BLUE}[name]
+    return image
+
+
 def drawn(model, shape=(1, 8, 8, 2), seed=0):
     """Variables in which nothing is zero."""
     variables = model.init(jax.random.key(seed), jnp.zeros(shape))
