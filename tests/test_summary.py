@@ -13,7 +13,8 @@ from jaxcnn import create_model, models
 from jaxcnn.cli.commands import main
 from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
-from jaxcnn.inspection.summary import MEGABYTE, summarize
+from jaxcnn.inspection import summarize
+from jaxcnn.inspection.summary_text import MEGABYTE
 from jaxcnn.inspection.tracing import calls
 from jaxcnn.models.cpu_convolution import conv_general_dilated
 

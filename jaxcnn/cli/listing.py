@@ -11,6 +11,7 @@ from typing import Any
 from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.summary import Summary, summarize
+from jaxcnn.inspection.summary_text import times
 from jaxcnn.inspection.tables import table
 from jaxcnn.models import create_model, image_shape, list_models
 from jaxcnn.progress import Progress
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         rows.append(
             [
                 of.name,
-                " x ".join(map(str, of.image_shape)),
+                times(of.image_shape),
                 f"{classes:,}",
                 f"{of.parameters:,}",
                 f"{of.multiply_adds:,}",
