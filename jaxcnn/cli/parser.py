@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
           SystemExit: with status 0, after ``--help``.
         """
         complete(self)
-        values, rest = self.parse_known_args([self._as_declared(word) for word in words])
+        values, rest = self.parse_known_intermixed_args([self._as_declared(word) for word in words])
         if rest:
             option = rest[0].partition("=")[0]
             if not option.startswith("-"):

@@ -44,8 +44,16 @@ _RAW = re.compile(rb"P([56])\n([1-9][0-9]{0,6}) ([1-9][0-9]{0,6})\n255\n")
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+_IN_TRAINING = "mend or remove it, or leave out such images with --config.data.on_error=skip."
+
+
 def decode(
-    data: bytes, channels: int, *, shorter_side: int | None = None, name: str = "image"
+    data: bytes,
+    channels: int,
+    *,
+    shorter_side: int | None = None,
+    name: str = "image",
+    advice: str = _IN_TRAINING,
 ) -> np.ndarray:
     """The pixels of an encoded image.
 
@@ -60,6 +68,7 @@ def decode(
       shorter_side: how many pixels of the shorter side are needed. A larger JPEG is decoded at the
         smallest of 1/8, 1/4, 1/2 and full scale that leaves at least as many. None: full scale.
       name: what to call the image in an error.
+      advice: what to do about it, for the end of that sentence.
 
     Returns:
       uint8, shape ``(height, width, channels)``; it may be read-only, and share memory with `data`.
@@ -70,7 +79,6 @@ def decode(
     """
     if (pixels := _raw_pixels(data, channels)) is not None:
         return pixels
-    advice = "mend or remove it, or leave out such images with --config.data.on_error=skip."
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             count = math.prod(image.size)
