@@ -19,15 +19,7 @@ from jaxcnn.inspection.multiply_adds import multiply_adds, variable_elements
 from jaxcnn.inspection.receptive_fields import RULES, Operation, seen_by
 
 # Operations that do what is traced inside them, once and with the same arguments.
-_CALLS = (
-    "jit",
-    "pjit",
-    "closed_call",
-    "remat2",
-    "checkpoint",
-    "custom_jvp_call",
-    "custom_vjp_call",
-)
+_CALLS = ("jit", "closed_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
 _ENTER, _LEAVE = "jaxcnn.inspection enters ", "jaxcnn.inspection leaves "
 
 
