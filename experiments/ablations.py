@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """What each part of AlexNet is worth: one of them changed at a time (Krizhevsky et al. 2012).
 
     python -m experiments.ablations --config=digits

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """AlexNet with BatchNorm on CIFAR-10 (50,000 training and 10,000 test images of 32x32), two forms.
 
     python -m experiments.prepare cifar10

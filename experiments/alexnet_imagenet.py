@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """AlexNet on ImageNet by the recipe of Krizhevsky, Sutskever and Hinton (NIPS 2012, sections 3-5).
 
     python -m experiments.alexnet_imagenet --config=digits      # embedded data, minutes on 2 cores

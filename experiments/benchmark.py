@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """How fast a network trains and infers on this machine, against its peak and beside its peers.
 
     python -m experiments.benchmark --model=vgg16
@@ -34,11 +35,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import report
+from experiments import environment
 from experiments.comparison import compare, lines, summary, table
 from experiments.contestants import PEERS, Task, check_peer
 from experiments.contestants.ours import compile_step, layout_for, peak_memory
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import Parser
 from jaxcnn.errors import UserError
 from jaxcnn.files import read_object, write_atomically
 from jaxcnn.training.devices import Layout
@@ -81,8 +84,8 @@ def _circumstances(arguments: argparse.Namespace, devices: Sequence[jax.Device])
     return {
         "command": f"python -m experiments.benchmark {' '.join(sys.argv[1:])}".strip(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "hardware": report.hardware(devices),
-        "processor": report.processor(),
+        "hardware": environment.hardware(devices),
+        "processor": environment.processor(),
         # glibc's large pages alone change what a CPU does by a fifth and more.
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
         **dataclasses.asdict(_task(arguments)),
@@ -110,7 +113,7 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     median, operations = statistics.median(times), step.count_operations()
     return {
         **_circumstances(arguments, layout.devices),
-        "versions": report.versions(),
+        "versions": environment.versions(),
         "steps_per_second": 1 / median,
         "images_per_second": arguments.batch_size / median,
         "images_per_second_slowest": arguments.batch_size / max(times),
@@ -126,7 +129,7 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def side_by_side(arguments: argparse.Namespace) -> dict[str, Any]:
+def side_by_side(arguments: argparse.Namespace, output: Output) -> dict[str, Any]:
     """The measurements of one network and its peers, as a JSON-able dict; printed as they come.
 
     Raises:
@@ -139,9 +142,8 @@ def side_by_side(arguments: argparse.Namespace) -> dict[str, Any]:
         ["jaxcnn", *arguments.compare], task, rounds=arguments.rounds, steps=arguments.steps
     )
     contestants = lines(measured, task)
-    for line in contestants:
-        print(json.dumps(line))
-    print(table(contestants))
+    words = [*map(json.dumps, contestants), table(contestants)]
+    output.result(contestants, "\n".join(words))
     return {**_circumstances(arguments, jax.devices()), "contestants": contestants}
 
 
@@ -182,27 +184,27 @@ def text(result: dict[str, Any]) -> str:
     )
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Measures and prints; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Parser("python -m experiments.benchmark", __doc__)
+    parser.add_argument("--model", default="vgg16", help="a registered name")
+    parser.add_argument(
+        "--mode", choices=("train", "inference"), default="train", help="what is measured"
     )
-    parser.add_argument("--model", default="vgg16", help="a registered name (default: vgg16)")
-    parser.add_argument("--mode", choices=("train", "inference"), default="train")
-    parser.add_argument("--batch_size", type=int, default=8, help="over all devices (default: 8)")
-    parser.add_argument("--image_size", type=int, default=224, help="pixels (default: 224)")
-    parser.add_argument("--num_classes", type=int, default=1000, help="(default: 1000)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--batch_size", type=int, default=8, help="over all devices")
+    parser.add_argument("--image_size", type=int, default=224, help="pixels")
+    parser.add_argument("--num_classes", type=int, default=1000, help="that it tells apart")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation"
+    )
     parser.add_argument("--devices", type=int, help="the first so many (default: all)")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
-    parser.add_argument("--steps", type=int, default=3, help="in a round (default: 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken")
+    parser.add_argument("--steps", type=int, default=3, help="in a round")
     parser.add_argument(
         "--convolution",
         choices=("auto", "xla", "products"),
         default="auto",
-        help="how ours are computed, as model.convolution of a configuration (default: auto)",
+        help="how ours are computed, as model.convolution of a configuration",
     )
     parser.add_argument(
         "--compare",
@@ -219,18 +221,19 @@ def main(argv: Sequence[str]) -> int:
         help="measure nothing: print a table of what --compare has written by --output",
     )
     parser.add_argument("--output", type=Path, help="also write the measurements as JSON here")
-    arguments = parser.parse_args(argv)
+    arguments = parser.read(argv)
     for name in ("batch_size", "image_size", "num_classes", "rounds", "steps"):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name}={getattr(arguments, name)} must be 1 or more.")
     if arguments.summary:
-        print(summary([_recorded(file) for file in arguments.summary]))
+        recorded = [_recorded(file) for file in arguments.summary]
+        output.result(recorded, summary(recorded))
         return 0
     if arguments.compare:
-        result = side_by_side(arguments)
+        result = side_by_side(arguments, output)
     else:
         result = benchmark(arguments)
-        print(text(result))
+        output.result(result, text(result))
     if arguments.output is not None:
         write_atomically(arguments.output, json.dumps(result, indent=2) + "\n")
     return 0

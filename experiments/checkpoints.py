@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Lists the checkpoints of a run, and verifies every file of each.
 
     python -m experiments.checkpoints --workdir=runs/vgg_imagenet/digits
@@ -19,6 +20,7 @@ from experiments.copies import at_hand
 from experiments.options import parse_options
 from experiments.workdir import CONFIG
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 from jaxcnn.training.checkpoint_folder import (
     FOLDERS,
@@ -73,7 +75,7 @@ class Listed:
         return int(self.name.partition("/")[2].partition(".")[0])
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Lists the checkpoints that the command line asks for; returns the exit status."""
     config = parse_options(
         argv,
@@ -89,10 +91,11 @@ def main(argv: Sequence[str]) -> int:
                 f"{workdir} is no work directory of a run; give one by --workdir=FOLDER."
             )
         found = list(checkpoints_of(workdir))
-        if not found:
-            print(f"{config.workdir} has no checkpoint yet.")
-            return 0
-        print(text(found, steps_per_epoch(workdir)))
+        nothing = f"{config.workdir} has no checkpoint yet."
+        output.result(
+            [vars(each) for each in found],
+            text(found, steps_per_epoch(workdir)) if found else nothing,
+        )
     return DAMAGED if any(each.damaged for each in found) else 0
 
 

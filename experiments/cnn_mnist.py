@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """A first convolutional network on MNIST (60,000 training and 10,000 test images of 28x28, grey).
 
     python -m experiments.prepare mnist

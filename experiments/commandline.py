@@ -21,7 +21,9 @@ from experiments.fields import (
     undocumented,
 )
 from experiments.options import (
+    COMMON,
     about,
+    add_common,
     add_fields,
     literal,
     options_of,
@@ -62,7 +64,7 @@ def parse(
       UserError: a word is not understood, or the configuration file fails.
       SystemExit: with status 0, after ``--help`` or ``--version``.
     """
-    options = {"--config": Field("--config", str, default, "")}
+    options = {"--config": Field("--config", str, default, "", tuple(presets))}
     options |= options_of(presets[default], "--config.")
     settings = read_settings(argv, options, _unknown)
     wants_help = settings.pop("--help", False)
@@ -86,7 +88,7 @@ def _unknown(option: str, options: Mapping[str, Field]) -> UserError:
             "and --config.FIELD=VALUE sets a field."
         )
     if not option.startswith("--config."):
-        return unknown_name("option", option, ["--help", "--version", *options])
+        return unknown_name("option", option, [*COMMON, *options])
     inside = [known for known in options if known.startswith(f"{option}.")]
     if inside:
         example = f"{inside[0]}={shown(options[inside[0]].default)}"
@@ -152,5 +154,6 @@ def _help(
     for preset, summary in presets.items():
         section.add_argument(preset, help=literal(summary))
     add_fields(parser, config, "--config.", f"The defaults are those of {chosen}.")
+    add_common(parser)
     usage = f"usage: {program} [--config=PRESET or FILE.py] [--config.FIELD=VALUE ...]"
     return f"{usage}\n\n{about(description)}\n\n{parser.format_help()}"

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Plain against residual networks over depth: the degradation that residual learning cures.
 
     python -m experiments.degradation --config=digits

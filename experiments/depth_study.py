@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """VGG's columns A, A-LRN, B, C, D and E under one recipe: error against depth (Table 3).
 
     python -m experiments.depth_study --config=digits

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Every recipe's presets on the embedded digits, from three seeds: the table of the README.
 
     python -m experiments.digits
@@ -17,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import experiments
-from experiments import commandline, report
+from experiments import commandline, environment
 from experiments.config import Experiment
 from experiments.outcomes import Spread, summary, table
 from experiments.repetition import RunsConfig, chosen, make_folder, plan, repeat
 from experiments.run import AGAIN, Recipe
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.files import write_atomically
 
 
@@ -79,7 +81,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     return table(("recipe", "preset", "network", "top-1 accuracy, %", "seconds"), rows)
 
 
-def measure(config: DigitsConfig, presets: Mapping[str, Experiment]) -> int:
+def measure(config: DigitsConfig, presets: Mapping[str, Experiment], output: Output) -> int:
     """Runs the presets and writes what came of it; returns the exit status, 0 or 75.
 
     Raises:
@@ -100,32 +102,34 @@ def measure(config: DigitsConfig, presets: Mapping[str, Experiment]) -> int:
             for name, of in outcomes.items()
         },
         "hardware": outcomes[names[0]][0].hardware,
-        "versions": report.versions(),
+        "versions": environment.versions(),
     }
     text, lines = json.dumps(result, indent=2) + "\n", markdown(result)
     write_atomically(folder / "digits.json", text)
     write_atomically(folder / "table.md", lines + "\n")
     if config.output is not None:
         write_atomically(Path(config.output), text)
-    print(f"\n{lines}\n")
-    print(f"Written to {folder}: digits.json, table.md, and a folder of each run.")
+    output.result(
+        result,
+        f"\n{lines}\n\nWritten to {folder}: digits.json, table.md, and a folder of each run.",
+    )
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs from the command line and returns the exit status, as of ``run.main``."""
 
-    def command(arguments: Sequence[str]) -> int:
+    def command(words: Sequence[str], output: Output) -> int:
         presets = digits_presets(recipes())
         config, _ = commandline.parse(
-            arguments,
+            words,
             presets={"all": DigitsConfig()},
             default="all",
             program="python -m experiments.digits",
             description=f"{__doc__}\nThey are: {', '.join(presets)}.",
             summaries={"all": "every one of them, three seeds"},
         )
-        return measure(config, presets)
+        return measure(config, presets, output)
 
     return run_main(command, "digits", sys.argv[1:] if argv is None else argv)
 

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Evaluates trained networks by the protocols of the papers.
 
     python -m experiments.evaluate --model=vgg16 --weights=vgg16-397923af.pth --protocol=ten_crop
@@ -30,7 +31,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import evaluation_files, report
+from experiments import environment, evaluation_files, results
 from experiments.answering import answers_of
 from experiments.config import Experiment
 from experiments.ensemble import class_names_of, figures_of, members_of
@@ -39,6 +40,7 @@ from experiments.members import Member, run_config
 from experiments.options import parse_options
 from experiments.run import set_up_jax
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
@@ -52,7 +54,7 @@ from jaxcnn.training.processes import joined, wait_for_all
 IMAGENET_VALIDATION = 50_000
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Evaluates what the command line asks for; returns the exit status."""
     config = parse_options(
         argv,
@@ -64,13 +66,13 @@ def main(argv: Sequence[str]) -> int:
     set_up_jax(config.parallel)
     try:
         with joined(config.parallel):
-            evaluate(config)
+            evaluate(config, output)
     except UserError as error:  # of an image, in the words of a training's options
         raise UserError(str(error).replace("--config.data.", "--")) from error
     return 0
 
 
-def evaluate(config: EvaluateConfig) -> None:
+def evaluate(config: EvaluateConfig, output: Output) -> None:
     """Evaluates, and on process 0 writes what comes of it and says so.
 
     Raises:
@@ -102,7 +104,7 @@ def evaluate(config: EvaluateConfig) -> None:
         answer()
         wait_for_all()
         return
-    hardware = report.hardware(layout.devices if jax.process_count() == 1 else jax.devices())
+    hardware = environment.hardware(layout.devices if jax.process_count() == 1 else jax.devices())
     path = Path(config.output or _output(config, members, data.eval_split, scales))
     with evaluation_files.folder_for(path) as folder:
         print(f"{'; '.join(m.title for m in members)}; on {hardware}.", flush=True)
@@ -122,14 +124,16 @@ def evaluate(config: EvaluateConfig) -> None:
             "published": figures_of(config.protocol, scales, members)
             if whole and source.name.partition(":")[0] == "imagenet2012"
             else None,
-            "classes": report.class_accuracy(*class_counts(answers, len(class_names)), class_names),
+            "classes": results.class_accuracy(
+                *class_counts(answers, len(class_names)), class_names
+            ),
             "shapes": shapes,
             "hardware": hardware,
-            "versions": report.versions(),
+            "versions": environment.versions(),
             "seconds": round(time.monotonic() - started, 1),
         }
         evaluation_files.write(folder, result, answers, class_names)
-    print(evaluation_files.text(result, path))
+    output.result(result, evaluation_files.text(result, path))
     wait_for_all()
 
 

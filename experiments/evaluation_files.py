@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.report import class_lines
+from experiments.results import class_lines
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.answers import Answers
 from jaxcnn.evaluation.scores import confusion

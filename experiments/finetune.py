@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Trained weights, fine-tuned on pictures of your own.
 
     python -m experiments.finetune --config.model.weights=FILE --config.data.source=PATH/TO/FOLDERS

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """GoogLeNet on ImageNet by Szegedy et al. (arXiv 1409.4842, section 6), and a source's recipe.
 
     python -m experiments.googlenet_imagenet --config=digits    # embedded data, minutes on 2 cores

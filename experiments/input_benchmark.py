@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """How many training images are read per CPU-second, beside tf.data and PyTorch's DataLoader.
 
     python -m experiments.input_benchmark
@@ -29,11 +30,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import report
+from experiments import environment
 from experiments.input_contestant import Settings
 from experiments.input_images import NAME, write_photographs
 from experiments.turns import Contestant, EndedError, contestant
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import Parser
 from jaxcnn.data.prepared import PreparedSource
 from jaxcnn.data.resized import prepare_resized
 from jaxcnn.data.resized_form import Form
@@ -201,26 +204,20 @@ def _peers(names: str) -> list[str]:
     return asked
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Measures and prints; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.input_benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("python -m experiments.input_benchmark", __doc__)
+    parser.add_argument("--compare", default="", help=f"peers, of {', '.join(PEERS)}")
+    parser.add_argument("--forms", default=",".join(FORMS), help="that the images are stored in")
+    parser.add_argument("--images", type=int, default=512, help="that there are")
+    parser.add_argument("--images_per_round", type=int, default=1536, help="that are read in turn")
+    parser.add_argument("--batch_size", type=int, default=64, help="of what is read")
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken")
     parser.add_argument(
-        "--compare", default="", help=f"peers, of {', '.join(PEERS)} (default: none)"
-    )
-    parser.add_argument("--forms", default=",".join(FORMS), help="(default: %(default)s)")
-    parser.add_argument("--images", type=int, default=512, help="that there are (default: 512)")
-    parser.add_argument("--images_per_round", type=int, default=1536, help="(default: 1536)")
-    parser.add_argument("--batch_size", type=int, default=64, help="(default: 64)")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="that each reads in (default: 1, for one core)"
+        "--threads", type=int, default=1, help="that each reads in; 1 is for one core"
     )
     parser.add_argument("--output", type=Path, help="also write the measurements as JSON here")
-    options = parser.parse_args(argv)
+    options = parser.read(argv)
     for name in ("images", "images_per_round", "batch_size", "rounds", "threads"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name}={getattr(options, name)} must be 1 or more.")
@@ -241,15 +238,13 @@ def main(argv: Sequence[str]) -> int:
             if (form := FORMS[name]) is not None:
                 prepare_resized(NAME, folder, root, form)
         lines = results(root, measure(root, pairs, options))
-    for line in lines:
-        print(json.dumps(line))
-    print(table(lines))
+    output.result(lines, "\n".join([*map(json.dumps, lines), table(lines)]))
     if options.output is not None:
         result = {
             "command": " ".join(["python -m experiments.input_benchmark", *argv]),
             "date": datetime.date.today().isoformat(),
             "cores": os.cpu_count(),
-            "versions": report.versions() | _versions(peers),
+            "versions": environment.versions() | _versions(peers),
             "results": lines,
         }
         write_atomically(options.output, json.dumps(result, indent=2) + "\n")

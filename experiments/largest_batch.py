@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Finds the largest batch with which a training step fits the devices' memory.
 
     python -m experiments.largest_batch vgg_imagenet --config=d
@@ -19,7 +20,7 @@ from typing import Any
 
 import jax
 
-from experiments import report
+from experiments import environment
 from experiments.any_recipe import asked_for
 from experiments.config import Experiment
 from experiments.images import augment_by
@@ -29,6 +30,7 @@ from experiments.plain_training import batch_shapes, memory
 from experiments.run import set_up_jax
 from experiments.trainer import compiled_step
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.data.statistics import IMAGENET_STATISTICS
 from jaxcnn.errors import UserError
 from jaxcnn.preprocessing import Preprocessing
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_main(_command, "largest_batch", sys.argv[1:] if argv is None else argv)
 
 
-def _command(arguments: Sequence[str]) -> int:
+def _command(arguments: Sequence[str], output: Output) -> int:
     given = [option for option in arguments if option.startswith("--memory=")]
     asked = asked_for(
         "largest_batch",
@@ -70,7 +72,8 @@ def _command(arguments: Sequence[str]) -> int:
     limit = _gibibytes(given[-1]) if given else None
     set_up_jax(config.parallel)
     print(f"{name} {preset}: a training step's memory on one device", flush=True)
-    print(found(config, limit))
+    largest, sentence = found(config, limit)
+    output.result({"batch_size": largest.batch, "memory_bytes": largest.memory}, sentence)
     return 0
 
 
@@ -85,8 +88,8 @@ def _gibibytes(option: str) -> int:
     return int(value * _GIB)
 
 
-def found(config: Experiment, limit: int | None) -> str:
-    """Tries batches, printing each, and says in a sentence which is the largest that fits.
+def found(config: Experiment, limit: int | None) -> tuple[Tried, str]:
+    """Tries batches, printing each, and gives the largest that fits, and a sentence that says so.
 
     Args:
       config: the recipe's configuration.
@@ -98,9 +101,8 @@ def found(config: Experiment, limit: int | None) -> str:
     parts = make_parts(config)
     layout, examples = parts.layout, len(parts.data.train)
     limit = limit or available(layout)
-    print(
-        f"{'batch':>8}{'GiB':>10}   of {limit / _GIB:.3f} GiB on {report.hardware(layout.devices)}"
-    )
+    hardware = environment.hardware(layout.devices)
+    print(f"{'batch':>8}{'GiB':>10}   of {limit / _GIB:.3f} GiB on {hardware}")
 
     def try_batch(batch: int) -> Tried:
         tried = Tried(batch, _step_memory(config, parts, batch))
@@ -120,7 +122,7 @@ def found(config: Experiment, limit: int | None) -> str:
     each = largest.batch // layout.batch_parts
     told = f"The largest batch that fits is --config.train.batch_size={largest.batch}"
     told += f", {each} on each of {layout.batch_parts} devices" if layout.batch_parts > 1 else ""
-    return told + (", all training images." if largest.batch + unit > examples else ".")
+    return largest, told + (", all training images." if largest.batch + unit > examples else ".")
 
 
 def search(try_batch: Callable[[int], Tried], *, unit: int, most: int, limit: int) -> Tried | None:

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """LeNet-5 on MNIST (60,000 training and 10,000 test images of 28x28, grey): now, and in 1998.
 
     python -m experiments.prepare mnist

@@ -36,9 +36,11 @@ class Member(Classifier):
 
     Attributes:
       trained: S of its training, None where that was not by a scale.
+      step: how many its training had made; None for a file, which does not say.
     """
 
     trained: Scale | Literal["unknown"] | None
+    step: int | None = None
 
     @property
     def registered(self) -> str | None:
@@ -126,4 +128,5 @@ def of_run(workdir: str, config: Experiment) -> Member:
         padding=padding,
         scale=config.augment.central_scale(size, padding),
         trained=config.augment.scales(size, padding) if by_scale else None,
+        step=int(checkpoint.name),
     )

@@ -10,10 +10,15 @@ from typing import Any, TypeVar
 
 from experiments.fields import Field, fields_of, members, replaced
 from experiments.values import kind_of, shown
+from jaxcnn.cli.completion import asked_to_complete, complete
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.version import __version__
 
 C = TypeVar("C")
+
+COMMON = ("--help", "--version", "--json", "--quiet")
+"""The options that every command takes."""
 
 _BOOLS = ("true", "false", "1", "0")
 
@@ -35,6 +40,7 @@ def parse_options(argv: Sequence[str], default: C, *, program: str, description:
     if settings.pop("--help", False):
         parser = table()
         add_fields(parser, default, "--")
+        add_common(parser)
         usage = f"usage: {program} [--FIELD=VALUE ...]"
         print(f"{usage}\n\n{about(description)}\n\n{parser.format_help()}", end="")
         raise SystemExit(0)
@@ -74,6 +80,8 @@ def read_settings(
       UserError: a word is not understood, or an option is given twice with two values.
       SystemExit: with status 0, after ``--version``.
     """
+    if asked_to_complete():
+        complete(_completed(options))
     settings: dict[str, Any] = {}
     for option, value in _settings(argv, options, unknown):
         if settings.setdefault(option, value) != value:
@@ -126,10 +134,20 @@ def _read(option: str, field: Field, text: str) -> Any:
         raise UserError(f"{option}={text}: {kind.needed}.") from None
 
 
+def _completed(options: Mapping[str, Field]) -> argparse.ArgumentParser:
+    """The options as argcomplete wants them."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_common(parser)
+    for option, field in options.items():
+        choices = [shown(choice) for choice in field.choices] or None
+        parser.add_argument(option, choices=choices, help=literal(field.help))
+    return parser
+
+
 def _unknown(option: str, options: Mapping[str, Field]) -> UserError:
     if not option.startswith("-"):
         return UserError(f"'{option}' is out of place; --FIELD=VALUE sets a field.")
-    return unknown_name("option", option, ["--help", "--version", *options])
+    return unknown_name("option", option, [*COMMON, *options])
 
 
 def table() -> argparse.ArgumentParser:
@@ -154,6 +172,14 @@ def add_fields(
             section = parser.add_argument_group(group.name, literal(group.help))
             for field in fields_of(group.default):
                 _add(section, field._replace(name=f"{group.name}.{field.name}"), prefix)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Adds a section of what every command takes."""
+    section = parser.add_argument_group("for every command")
+    Output.add_arguments(section)
+    section.add_argument("--help", action="store_true", help="print this and end")
+    section.add_argument("--version", action="store_true", help="print the version and end")
 
 
 def about(description: str) -> str:

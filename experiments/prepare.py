@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Prepares a data set for training: ``python -m experiments.prepare NAME``.
 
     python -m experiments.prepare imagenet2012 --manual_dir=FOLDER_OF_THE_TWO_TARS
@@ -25,13 +26,15 @@ from typing import NoReturn
 
 import tensorflow_datasets as tfds
 
+from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import Parser
 from jaxcnn.data.preparation import prepare
 from jaxcnn.data.prepared import default_data_dir, is_prepared, version_folder
 from jaxcnn.data.resized import prepare_resized, resized_folder, verify_resized
 from jaxcnn.data.resized_form import Form, original_name
-from jaxcnn.errors import UserError
 
-_MISTAKE, _START_AGAIN = 2, 75  # exit codes
+_START_AGAIN = 75  # exit status
 
 _RECIPES = {
     "digits": "experiments.vgg_imagenet --config=digits",
@@ -44,16 +47,16 @@ _RECIPES = {
 _IMAGENET = "train 1,281,167, validation 50,000"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str], output: Output) -> int:
     """Prepares what the command line asks for.
 
     Returns:
-      The exit code: 0, 2 for a mistake of the user's, 75 when it was stopped.
+      The exit status: 0, or 75 when it was stopped.
+
+    Raises:
+      UserError: it cannot be prepared.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.prepare",
-        description="Prepare a data set of TFDS for training, without TensorFlow.",
-    )
+    parser = Parser("python -m experiments.prepare", __doc__)
     parser.add_argument("name", help="imagenet2012, stl10, cifar10, mnist, ...")
     parser.add_argument(
         "--data_dir", help=f"where to put it (default: {default_data_dir()}; $TFDS_DATA_DIR)"
@@ -69,27 +72,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--raw", action="store_true", help="write it once more, as pixels instead of JPEGs"
     )
-    parser.add_argument(
-        "--quality", type=int, default=90, help="of the JPEGs that --side makes (default: 90)"
-    )
+    parser.add_argument("--quality", type=int, default=90, help="of the JPEGs that --side makes")
     parser.add_argument(
         "--verify",
         action="store_true",
         help="only hold the files of --side, --raw against checksums",
     )
-    options = parser.parse_args(arguments)
+    options = parser.read(arguments)
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         name, folder = _prepare(options)
-    except UserError as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        return _MISTAKE
     except KeyboardInterrupt:
         print("\nprepare: stopped; give the same command again to continue.", file=sys.stderr)
         return _START_AGAIN
     finally:
         signal.signal(signal.SIGTERM, previous)
-    _report(name, folder, options.data_dir)
+    output.result(
+        {"name": name, "folder": str(folder), "images": _counts(folder)},
+        _report(name, folder, options.data_dir),
+    )
     return 0
 
 
@@ -116,20 +117,25 @@ def _stop(signum: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _report(name: str, folder: Path, data_dir: str | None) -> None:
-    """Says what is where, and how to train on it."""
+def _counts(folder: Path) -> dict[str, int]:
+    """The images of each split."""
     splits = tfds.builder_from_directory(folder).info.splits
-    counts = ", ".join(f"{split} {info.num_examples:,}" for split, info in splits.items())
-    print(f"{name} is prepared in {folder} (images: {counts}).")
+    return {split: info.num_examples for split, info in splits.items()}
+
+
+def _report(name: str, folder: Path, data_dir: str | None) -> str:
+    """What is where, and how to train on it."""
+    counts = ", ".join(f"{split} {count:,}" for split, count in _counts(folder).items())
+    lines = [f"{name} is prepared in {folder} (images: {counts})."]
     if name == "imagenet2012" and counts != _IMAGENET:
-        print(f"This is a part of ILSVRC-2012, which has {_IMAGENET}.")
+        lines.append(f"This is a part of ILSVRC-2012, which has {_IMAGENET}.")
     command = f"python -m {_RECIPES.get(original_name(name), _RECIPES['imagenet2012'])}"
     if name not in _RECIPES:
         command += f" --config.data.source={name}"
     if data_dir is not None:
         command += f" --config.data.data_dir={data_dir}"
-    print(f"Train on it: {command}")
+    return "\n".join([*lines, f"Train on it: {command}"])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main, "prepare"))

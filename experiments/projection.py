@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Projects a training's images/s from one accelerator to 1,024.
 
     python -m experiments.projection --model=vgg16 --images_per_second=4300,6400 --batch_size=128
@@ -24,6 +25,8 @@ import jax
 
 from experiments import traffic
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import Parser
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.files import write_atomically
 from jaxcnn.training.links import LINKS, Links
@@ -159,35 +162,29 @@ def count(arguments: argparse.Namespace, devices: int) -> dict[str, Exchanged]:
     }
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Counts, projects and prints; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.projection",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", default="vgg16", help="a registered name (default: vgg16)")
+    parser = Parser("python -m experiments.projection", __doc__)
+    parser.add_argument("--model", default="vgg16", help="a registered name")
     parser.add_argument(
         "--images_per_second",
         default="4300,6400",
-        help="of one accelerator; several separated by commas (default: 4300,6400, figures that "
-        "VGG-16 on one H200 is planned with, not measured)",
+        help="of one accelerator; several separated by commas; the default is what "
+        "VGG-16 on one H200 is planned with, not measured",
     )
-    parser.add_argument(
-        "--batch_size", type=int, default=128, help="of each accelerator (default: 128)"
-    )
-    parser.add_argument("--image_size", type=int, default=224, help="pixels (default: 224)")
-    parser.add_argument("--num_classes", type=int, default=1000, help="(default: 1000)")
+    parser.add_argument("--batch_size", type=int, default=128, help="of each accelerator")
+    parser.add_argument("--image_size", type=int, default=224, help="pixels")
+    parser.add_argument("--num_classes", type=int, default=1000, help="that it tells apart")
     parser.add_argument(
         "--row",
         type=int,
         default=8,
         help="accelerators that share the fully connected layers, within a domain of the fast "
-        "links; 1 for none (default: 8)",
+        "links; 1 for none",
     )
-    parser.add_argument("--links", default="h200", help=f"{', '.join(LINKS)} (default: h200)")
+    parser.add_argument("--links", default="h200", help=f"between accelerators: {', '.join(LINKS)}")
     parser.add_argument("--output", type=Path, help="also write what was counted as JSON here")
-    arguments = parser.parse_args(argv)
+    arguments = parser.read(argv)
     for name in ("batch_size", "image_size", "num_classes", "row"):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name}={getattr(arguments, name)} must be 1 or more.")
@@ -202,7 +199,9 @@ def main(argv: Sequence[str]) -> int:
     # So many that a row, a column and all are told apart by their number.
     devices = {1: 2, 2: 8}.get(arguments.row, 2 * arguments.row)
     if len(jax.devices()) < devices:
-        return traffic.with_virtual_devices("experiments.projection", argv, devices)
+        return traffic.with_virtual_devices(
+            "experiments.projection", [*argv, *output.words], devices
+        )
     counted = count(arguments, devices)
     asked = [argument for argument in argv if not argument.startswith("--output")]
     result = {
@@ -213,7 +212,7 @@ def main(argv: Sequence[str]) -> int:
         "images_per_second": rates,
         "exchanged": {name: dataclasses.asdict(way) for name, way in counted.items()},
     }
-    print(markdown(result))
+    output.result(result, markdown(result))
     if arguments.output is not None:
         write_atomically(arguments.output, json.dumps(result, indent=2) + "\n")
     return 0

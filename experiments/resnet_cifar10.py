@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Residual and plain networks on CIFAR-10 (He, Zhang, Ren & Sun, arXiv 1512.03385, section 4.2).
 
     python -m experiments.prepare cifar10

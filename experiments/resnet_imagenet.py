@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Residual networks on ImageNet by the recipe of He, Zhang, Ren and Sun (arXiv 1512.03385, 3.4).
 
     python -m experiments.resnet_imagenet --config=digits       # embedded data, minutes on 2 cores

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import commandline, report
+from experiments import commandline, environment, results
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
 from experiments.copies import bring_back, copied
 from experiments.images import statistics_of
@@ -25,6 +25,7 @@ from experiments.start import (
 from experiments.trainer import train
 from experiments.workdir import Workdir, changes
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.data.cache import cache_folder
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.pictures import draw_curves
@@ -66,9 +67,9 @@ def main(recipe: Recipe, argv: Sequence[str] | None = None) -> int:
     0 is done, 1 a bug, 2 the user's mistake, 75 'start the same command again'.
     """
 
-    def command(arguments: Sequence[str]) -> int:
+    def command(words: Sequence[str], output: Output) -> int:
         config, preset = commandline.parse(
-            arguments,
+            words,
             presets=recipe.presets,
             default=recipe.default,
             program=f"python -m experiments.{recipe.name}",
@@ -76,18 +77,27 @@ def main(recipe: Recipe, argv: Sequence[str] | None = None) -> int:
             summaries=recipe.summaries,
         )
         # Called by other code, the process began for something else.
-        return run(config, recipe.name, preset, began=process_began() if argv is None else None)
+        began = process_began() if argv is None else None
+        return run(config, recipe.name, preset, output, began=began)
 
     return run_main(command, recipe.name, sys.argv[1:] if argv is None else argv)
 
 
-def run(config: Experiment, recipe: str, preset: str, *, began: float | None = None) -> int:
+def run(
+    config: Experiment,
+    recipe: str,
+    preset: str,
+    output: Output | None = None,
+    *,
+    began: float | None = None,
+) -> int:
     """Trains and evaluates; all that can be wrong is looked for before anything slow starts.
 
     Args:
       config: the whole configuration.
       recipe: the command's name, for messages and the default work directory.
       preset: the preset's name, likewise.
+      output: where the result goes; None for text on stdout.
       began: when the start of the run began, by ``time.monotonic``; None for now.
 
     Returns:
@@ -106,7 +116,7 @@ def run(config: Experiment, recipe: str, preset: str, *, began: float | None = N
             watched(timeline, config.train.hang_limit, functools.partial(_hung, others)),
             Ownership() as ownership,
         ):
-            return _run(config, recipe, preset, ownership, stop, timeline)
+            return _run(config, recipe, preset, output or Output(), ownership, stop, timeline)
 
 
 def _hung(others: Callable[[], str], why: str) -> None:
@@ -123,6 +133,7 @@ def _run(
     config: Experiment,
     recipe: str,
     preset: str,
+    output: Output,
     ownership: Ownership,
     stop: StopRequest,
     timeline: Timeline,
@@ -141,7 +152,7 @@ def _run(
     result = from_first(lambda: workdir.inspect(state_bytes=parts.state_bytes))
     if primary:
         print(
-            f"jaxcnn {__version__}: {recipe} {preset} on {report.hardware(layout.devices)}; "
+            f"jaxcnn {__version__}: {recipe} {preset} on {environment.hardware(layout.devices)}; "
             f"work directory {workdir.path}",
             flush=True,
         )
@@ -160,7 +171,8 @@ def _run(
     if result is not None:
         if primary:
             with copied(workdir, timeline):  # what a killed process has left to do
-                print("This run is finished.\n" + report.text(result, workdir.path))
+                print("This run is finished.", flush=True)
+                output.result(result, results.text(result, workdir.path))
         return 0
 
     continued = workdir.has_checkpoints()
@@ -197,7 +209,7 @@ def _run(
                     title=f"{recipe} {preset}",
                 )
                 write_result(workdir.path, result)
-                print(report.text(result, workdir.path))
+                output.result(result, results.text(result, workdir.path))
     except Interrupted as interruption:
         if primary:
             again = ", without --config.restart," if config.restart else ""

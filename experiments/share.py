@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The weights of a run in a folder to share: ``python -m experiments.share``.
 
     python -m experiments.share --run=runs/vgg_imagenet/digits --output=vgg-digits
@@ -20,6 +21,7 @@ from experiments.members import Member, of_run, run_config
 from experiments.options import parse_options
 from experiments.workdir import RESULT
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.cli.share import written
 from jaxcnn.errors import UserError
 from jaxcnn.files import read_object
@@ -48,16 +50,16 @@ class ShareConfig:
             raise UserError("nothing to share: give --run=WORKDIR and --output=FOLDER.")
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Writes the folder that the command line asks for; returns the exit status."""
     config = parse_options(
         argv, ShareConfig(), program="python -m experiments.share", description=__doc__
     )
     config.check()
-    run, output = str(config.run), str(config.output)
+    run, folder = str(config.run), str(config.output)
     member = of_run(run, run_config(run))
-    share(member, output, license_name=config.license, measured=measured(run))
-    print(written(output))
+    share(member, folder, license_name=config.license, measured=measured(run))
+    output.result({"network": member.name, "folder": folder}, written(folder))
     return 0
 
 

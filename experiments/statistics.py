@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """What normalisation needs to know of a data set: ``python -m experiments.statistics``.
 
     python -m experiments.statistics --source=digits
@@ -9,13 +10,14 @@ together; exactly, from integer sums. Every image counts as a run sees it in eva
 its centre cropped. --output keeps the numbers in the form of a run's statistics.json.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import Parser
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.decode import decode
@@ -57,16 +59,12 @@ def native_size(source: Source, channels: int | None) -> int:
     return min(decode(data, channels or source.channels, name=name).shape[:2])
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Computes, prints and keeps what the command line asks for; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.statistics",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--source", default="digits", help="as data.source (default: digits)")
+    parser = Parser("python -m experiments.statistics", __doc__)
+    parser.add_argument("--source", default="digits", help="as data.source")
     parser.add_argument("--data_dir", help="where TFDS keeps its data sets")
-    parser.add_argument("--split", default="train", help="(default: train)")
+    parser.add_argument("--split", default="train", help="of the source")
     parser.add_argument(
         "--image_size", type=int, help="pixels (default: the first image's shorter side)"
     )
@@ -79,12 +77,12 @@ def main(argv: Sequence[str]) -> int:
         "--on_error",
         choices=("stop", "skip"),
         default="stop",
-        help="what to do about an image that cannot be read (default: stop)",
+        help="what to do about an image that cannot be read",
     )
-    parser.add_argument("--workers", type=int, default=0, help="processes that read (default: 0)")
-    parser.add_argument("--threads", type=int, default=8, help="that read (default: 8)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read")
+    parser.add_argument("--threads", type=int, default=8, help="that read")
     parser.add_argument("--output", type=Path, help="also write the numbers as JSON here")
-    options = parser.parse_args(argv)
+    options = parser.read(argv)
     for option in ("image_size", "scale"):
         if (value := getattr(options, option)) is not None and value < 1:
             raise UserError(f"--{option}={value} must be 1 or more.")
@@ -114,7 +112,8 @@ def main(argv: Sequence[str]) -> int:
         mean_image=options.mean_image,
     )
     name = f"{options.source} {options.split}"
-    print(text(statistics, name=name, image_size=size, scale=options.scale or size))
+    words = text(statistics, name=name, image_size=size, scale=options.scale or size)
+    output.result(statistics.to_json(), words)
     if options.output is not None:
         write_atomically(options.output, json.dumps(statistics.to_json(), indent=2) + "\n")
     return 0

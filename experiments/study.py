@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import commandline, report
+from experiments import commandline, environment
 from experiments.config import Experiment
 from experiments.fields import fields_of, replaced
 from experiments.outcomes import Outcome, Spread, summary, table
 from experiments.repetition import RunsConfig, chosen, make_folder, plan, repeat
 from experiments.run import AGAIN
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
 from jaxcnn.inspection.pictures import Compared, draw_comparison
@@ -75,21 +76,21 @@ class Study:
 def main(study: Study, argv: Sequence[str] | None = None) -> int:
     """Runs a study from its command line and returns the exit status, as of ``run.main``."""
 
-    def command(arguments: Sequence[str]) -> int:
+    def command(words: Sequence[str], output: Output) -> int:
         config, preset = commandline.parse(
-            arguments,
+            words,
             presets=study.presets,
             default=study.default,
             program=f"python -m experiments.{study.name}",
             description=study.description,
             summaries=study.summaries,
         )
-        return run_study(study, config, preset)
+        return run_study(study, config, preset, output)
 
     return run_main(command, study.name, sys.argv[1:] if argv is None else argv)
 
 
-def run_study(study: Study, config: StudyConfig, preset: str) -> int:
+def run_study(study: Study, config: StudyConfig, preset: str, output: Output) -> int:
     """Trains every variation from every seed and writes what came of it.
 
     Returns:
@@ -118,7 +119,7 @@ def run_study(study: Study, config: StudyConfig, preset: str) -> int:
         },
         "config": commandline.to_dict(config),
         "hardware": next(iter(outcomes.values()))[0].hardware,
-        "versions": report.versions(),
+        "versions": environment.versions(),
     }
     lines = errors_table(result)
     draw_comparison(
@@ -126,8 +127,11 @@ def run_study(study: Study, config: StudyConfig, preset: str) -> int:
     )
     write_atomically(folder / "table.md", lines + "\n")
     write_atomically(folder / "study.json", json.dumps(result, indent=2) + "\n")
-    print(f"\n{lines}\n\n{_conclusion(result)}")
-    print(f"Written to {folder}: study.json, table.md, study.png, and a folder of each run.")
+    output.result(
+        result,
+        f"\n{lines}\n\n{_conclusion(result)}\n"
+        f"Written to {folder}: study.json, table.md, study.png, and a folder of each run.",
+    )
     return 0
 
 

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """What devices exchange in a step of training, with and without its large layers split over them.
 
     python -m experiments.traffic --model=vgg16 --devices=8 --batch_size=128
@@ -23,6 +24,8 @@ import jax.numpy as jnp
 from experiments.plain_training import batch_shapes, memory, plain_training
 from jaxcnn import models
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import Parser
 from jaxcnn.errors import UserError
 from jaxcnn.training.layouts import JitLayout, PmapLayout
 from jaxcnn.training.split import Split
@@ -119,21 +122,19 @@ def table(found: Sequence[Column]) -> str:
     )
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Compiles and prints; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.traffic",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Parser("python -m experiments.traffic", __doc__)
+    parser.add_argument("--model", default="alexnet", help="a registered name")
+    parser.add_argument("--devices", type=int, default=8, help="that share the batch")
+    parser.add_argument("--batch_size", type=int, default=128, help="over all")
+    parser.add_argument("--image_size", type=int, default=224, help="pixels")
+    parser.add_argument("--num_classes", type=int, default=1000, help="that it tells apart")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation"
     )
-    parser.add_argument("--model", default="alexnet", help="a registered name (default: alexnet)")
-    parser.add_argument("--devices", type=int, default=8, help="(default: 8)")
-    parser.add_argument("--batch_size", type=int, default=128, help="over all (default: 128)")
-    parser.add_argument("--image_size", type=int, default=224, help="pixels (default: 224)")
-    parser.add_argument("--num_classes", type=int, default=1000, help="(default: 1000)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--split", help="as --config.parallel.split (default: fully connected)")
-    arguments = parser.parse_args(argv)
+    arguments = parser.read(argv)
     for name in ("devices", "batch_size", "image_size", "num_classes"):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name}={getattr(arguments, name)} must be 1 or more.")
@@ -144,19 +145,18 @@ def main(argv: Sequence[str]) -> int:
             "multiple, or others by --devices."
         )
     if len(jax.devices()) < devices:
-        return with_virtual_devices("experiments.traffic", argv, devices)
+        return with_virtual_devices("experiments.traffic", [*argv, *output.words], devices)
     found = columns(arguments)
     kind = jax.devices()[0].device_kind
-    print(
+    lines = [
         f"{arguments.model}, batch {arguments.batch_size}, "
         f"{arguments.image_size}x{arguments.image_size}, {arguments.dtype}, over {devices} devices "
-        f"({kind}); each sends, in MiB:"
-    )
-    print(table(found))
-    print("Split:")
-    for each in found:
-        if each.layers:
-            print(f"  {each.name}: {', '.join(each.layers)}")
+        f"({kind}); each sends, in MiB:",
+        table(found),
+        "Split:",
+        *(f"  {each.name}: {', '.join(each.layers)}" for each in found if each.layers),
+    ]
+    output.result([vars(each) for each in found], "\n".join(lines))
     return 0
 
 

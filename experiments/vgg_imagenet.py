@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """VGG on ImageNet by the recipe of Simonyan and Zisserman (arXiv 1409.1556, sections 3 and 4).
 
     python -m experiments.vgg_imagenet --config=digits      # embedded data, minutes on 2 cores

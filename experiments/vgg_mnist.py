@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """VGG on MNIST (60,000 training and 10,000 test images of 28x28, grey, ten classes).
 
     python -m experiments.prepare mnist

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """A small VGG that tells two kinds of your own pictures apart: 1.6 million parameters.
 
     python -m experiments.vgg_small --config.data.source=PATH/TO/FOLDERS

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """VGG-16 on STL-10 (5,000 training and 8,000 test images of 96x96, ten classes): two recipes.
 
     python -m experiments.prepare stl10

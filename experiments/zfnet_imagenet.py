@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """ZFNet on ImageNet by the recipe of Zeiler and Fergus (arXiv 1311.2901, sections 3 and 5.1).
 
     python -m experiments.zfnet_imagenet --config=digits        # embedded data, minutes on 2 cores

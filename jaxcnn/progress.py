@@ -1,22 +1,41 @@
 """How far a run is: a bar on a terminal, now and then a plain line elsewhere."""
 
+import contextlib
+import contextvars
 import sys
 import time
+from collections.abc import Iterator
 from typing import Self, TextIO
 
 from tqdm import tqdm
 
+_shown = contextvars.ContextVar("shown", default=True)
+
+
+@contextlib.contextmanager
+def without_progress() -> Iterator[None]:
+    """Within it no bar is shown, and of the lines only the warnings."""
+    before = _shown.set(False)
+    try:
+        yield
+    finally:
+        _shown.reset(before)
+
 
 class Progress:
-    """Counts images towards a total, on stderr; it is told Python numbers and fetches nothing.
+    """Counts images, or others, towards a total, on stderr.
+
+    It is told Python numbers and fetches nothing.
 
     Args:
       total: the images in all.
       description: what is being done, such as ``'training'``.
+      unit: what is counted, where that is not images.
       initial: the images done in an earlier part of the run.
       per_epoch: images in an epoch, to show the epoch; None shows none.
       enabled: False makes every method do nothing, for all processes but one.
       every: seconds between two plain lines.
+      delay: seconds before a bar is shown, for what is often done at once.
       stream: where to write; None for stderr. A terminal gets a bar; a bar that is opened while
         another one is open stands below it, and is wiped out when it is closed.
     """
@@ -26,28 +45,31 @@ class Progress:
         *,
         total: int,
         description: str,
+        unit: str = "images",
         initial: int = 0,
         per_epoch: int | None = None,
         enabled: bool = True,
         every: float = 30.0,
+        delay: float = 0.0,
         stream: TextIO | None = None,
     ) -> None:
         self._stream = stream or sys.stderr
         self._total, self._done, self._per_epoch = total, initial, per_epoch
-        self._description, self._every = description, every
-        self._enabled = enabled
+        self._description, self._unit, self._every = description, unit, every
+        self._enabled, self._shown = enabled, enabled and _shown.get()
         self._values: dict[str, float] = {}
         self._last_line = (time.monotonic(), initial)
         self._bar: tqdm | None = None
-        if enabled and self._stream.isatty():
+        if self._shown and self._stream.isatty():
             self._bar = tqdm(
                 total=total,
                 initial=initial,
                 desc=description,
-                unit=" images",
+                unit=f" {unit}",
                 unit_scale=True,
                 file=self._stream,
                 leave=None,
+                delay=delay,
                 dynamic_ncols=True,
                 bar_format="{desc}: {percentage:3.0f}%|{bar}| {rate_noinv_fmt}{postfix}, "
                 "{remaining} left",
@@ -55,7 +77,7 @@ class Progress:
 
     def advance(self, count: int) -> None:
         """Counts some more; what is beyond the total (padding) is not."""
-        if not self._enabled:
+        if not self._shown:
             return
         count = min(count, self._total - self._done)
         self._done += count
@@ -65,12 +87,21 @@ class Progress:
         elif time.monotonic() - self._last_line[0] >= self._every:
             self._write_line()
 
+    def reach(self, done: int) -> None:
+        """Counts up to ``done``; what is counted already stays so."""
+        self.advance(max(done - self._done, 0))
+
     def show(self, **values: float) -> None:
         """Sets values, such as the loss, that stand beside the count until they are set anew."""
         self._values |= values
 
     def note(self, line: str) -> None:
         """Writes a line that stays, above the bar."""
+        if self._shown:
+            self.warn(line)
+
+    def warn(self, line: str) -> None:
+        """Writes a line that stays, also where no progress is shown."""
         if self._bar is not None:
             self._bar.write(line, file=self._stream)
         elif self._enabled:
@@ -99,8 +130,8 @@ class Progress:
         self._last_line = (now, self._done)
         left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
         parts = [
-            f"{self._done:,} of {self._total:,} images",
-            f"{rate:,.4g} images/s",
+            f"{self._done:,} of {self._total:,} {self._unit}",
+            f"{rate:,.4g} {self._unit}/s",
             self._details(),
             f"{left} left",
         ]

@@ -17,6 +17,7 @@ from tensorflow_datasets.image_classification import mnist
 
 from experiments import prepare
 from experiments import run as experiment
+from jaxcnn.cli.exit_status import run_main
 
 # A network, images and a training so small that a run takes seconds.
 DEVICES = ("--config.parallel.devices=2", "--config.data.workers=0", "--config.data.threads=2")
@@ -72,7 +73,7 @@ def prepared_imagenet(folder):
     """The option for 24 training and 11 validation images, prepared from the two tars."""
     write_imagenet(folder, imagenet_images(photograph))
     options = [f"--manual_dir={folder}", f"--data_dir={folder}/data"]
-    ran = called(prepare.main, ["imagenet2012", *options])
+    ran = called(run_main, prepare.main, "prepare", ["imagenet2012", *options])
     assert ran.status == 0, ran
     return f"--config.data.data_dir={folder}/data"
 
@@ -98,7 +99,7 @@ def prepared(name, downloads, monkeypatch):
     monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", 30)
     monkeypatch.setattr(mnist, "_TEST_EXAMPLES", 10)
     monkeypatch.setenv("TFDS_DATA_DIR", str(downloads / "data"))
-    ran = called(prepare.main, [name, f"--manual_dir={downloads}"])
+    ran = called(run_main, prepare.main, "prepare", [name, f"--manual_dir={downloads}"])
     assert ran.status == 0, ran
     (command,) = re.findall(r"^Train on it: (.*)$", ran.output, re.MULTILINE)
     python, flag, module, *options = shlex.split(command)

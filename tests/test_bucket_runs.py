@@ -17,6 +17,7 @@ from test_troubled_runs import ARGUMENTS
 from experiments import checkpoints as command
 from experiments.faults.small_run import free_port, start, start_several
 from experiments.members import of_run, run_config
+from jaxcnn.cli.output import Output
 from jaxcnn.training.bucket import Bucket
 from jaxcnn.training.bucket_checkpoints import copies_of
 from jaxcnn.training.checkpoint_reading import read_variables
@@ -116,7 +117,7 @@ def test_its_machine_is_lost_and_another_one_goes_on(store, tmp_path, capsys):
     finish(start(tmp_path / "undisturbed", *ARGUMENTS))
     assert_same_run(tmp_path / "other", tmp_path / "undisturbed")
 
-    assert command.main([f"--workdir={address}"]) == 0
+    assert command.main([f"--workdir={address}"], Output()) == 0
     rows = capsys.readouterr().out.splitlines()[1:]
     # An older one than the newest may have been lost with the machine, and is not made again.
     own, all_of_them = steps(tmp_path / "other"), steps(tmp_path / "undisturbed")

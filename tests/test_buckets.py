@@ -15,6 +15,7 @@ from experiments import copies
 from experiments.config import Experiment
 from experiments.ownership import Ownership
 from experiments.workdir import Workdir
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 from jaxcnn.training import bucket_copying, checkpoint_folder, manifest
 from jaxcnn.training.activity import Timeline
@@ -193,7 +194,7 @@ def test_a_damaged_one_is_noticed_and_stays(workdir, tmp_path, store, capsys):
     grow(other.path, 4)
     copy(other.path)
     assert {*names} < {*store.find("/store/run")}
-    assert command.main([f"--workdir={ADDRESS}"]) == command.DAMAGED
+    assert command.main([f"--workdir={ADDRESS}"], Output()) == command.DAMAGED
     rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert sorted(rows[1:]) == ["best/4", "checkpoints/3", "checkpoints/4", "checkpoints/4.damaged"]
 

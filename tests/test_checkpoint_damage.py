@@ -8,6 +8,7 @@ import pytest
 from test_checkpoints import save
 
 from experiments import checkpoints as command
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 from jaxcnn.training import checkpoints
 from jaxcnn.training.checkpoints import Checkpoints
@@ -138,7 +139,7 @@ def test_another_versions_format_is_one_sentence(store, monkeypatch):
 def listed(workdir, capsys, status):
     """What the command prints, a line to a checkpoint."""
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
-    assert command.main([f"--workdir={workdir}"]) == status
+    assert command.main([f"--workdir={workdir}"], Output()) == status
     assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == [
@@ -188,12 +189,12 @@ def test_the_command_lists_and_verifies(written, tmp_path, capsys):
 )
 def test_a_misspelt_folder_is_one_sentence(arguments, words, tmp_path):
     with pytest.raises(UserError, match=words):
-        command.main([word.format(tmp_path) for word in arguments])
+        command.main([word.format(tmp_path) for word in arguments], Output())
 
 
 def test_a_run_without_a_checkpoint(tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
-    assert command.main([f"--workdir={tmp_path}"]) == 0
+    assert command.main([f"--workdir={tmp_path}"], Output()) == 0
     assert "has no checkpoint yet" in capsys.readouterr().out
 
 

@@ -9,6 +9,9 @@ import pytest
 from jaxcnn import list_models
 from jaxcnn.cli.commands import COMMANDS, main, overview, parser_of
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.parser import Parser
+from jaxcnn.errors import UserError
+from jaxcnn.progress import Progress
 
 
 def run(*words):
@@ -48,7 +51,55 @@ def test_list_prints_names_and_json(capsys):
     assert run("list", "vgg1?_bn") == 0
     assert capsys.readouterr().out.split() == ["vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"]
     assert run("list", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == list_models()
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["name"] for record in records] == list_models()
+    assert records[0] == {"name": "alexnet", "images": [224, 224, 3]}
+
+
+@pytest.mark.parametrize(
+    ("option", "out", "err"),
+    [
+        ([], "a line\nthe result\n", "a remark\nepoch 1\na warning\n"),
+        (["--json"], '{"a": 1}\n{"a": 2}\n', "a line\na remark\nepoch 1\na warning\n"),
+        (["--quiet"], "the result\n", "a warning\n"),
+        (["--json", "--quiet"], '{"a": 1}\n{"a": 2}\n', "a warning\n"),
+    ],
+)
+def test_who_hears_what(option, out, err, capsys):
+    def command(words, output):
+        print("a line")
+        output.note("a remark")
+        with Progress(total=2, description="working", every=0) as bar:
+            bar.note("epoch 1")
+            bar.warn("a warning")
+        output.result([{"a": 1}, {"a": 2}], "the result")
+        assert words == ["word"]
+        return 0
+
+    assert run_main(command, "jaxcnn", [*option, "word"]) == 0
+    assert capsys.readouterr() == (out, err)
+
+
+def test_options_are_spelt_with_dashes_or_underscores():
+    parser = Parser("prog", "Does something.")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--batch_size", type=int)
+    for words in (["--image-size=2", "--batch-size=3"], ["--image_size", "2", "--batch_size=3"]):
+        values = parser.read(words)
+        assert (values.image_size, values.batch_size) == (2, 3)
+    with pytest.raises(UserError, match=r"^--image-size: invalid int value: 'x'; prog --help"):
+        parser.read(["--image_size=x"])
+
+
+def test_no_word_is_coloured(monkeypatch, capsys):
+    """There is nothing that NO_COLOR would have to turn off: no escape code is ever written."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for words in (["--help"], ["list"], ["list", "--jsno"]):
+        run(*words)
+    with pytest.raises(SystemExit):
+        run("list", "--help")
+    assert "\x1b" not in "".join(capsys.readouterr())
 
 
 def test_it_is_a_program():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -227,7 +228,7 @@ WRONG = {
 
 @pytest.mark.parametrize("argv", WRONG)
 def test_a_mistake_is_one_sentence_and_status_2(argv, capsys):
-    assert run_main(lambda words: run(*words) and 0, "prog", argv.split()) == 2
+    assert run_main(lambda words, output: run(*words) and 0, "prog", argv.split()) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("prog: ")
@@ -267,7 +268,7 @@ def test_a_mistake_in_a_configuration_file(source, tmp_path, monkeypatch, capsys
     monkeypatch.setitem(sys.modules, "tests_config", sys.modules[__name__])
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(source)
-    assert run_main(lambda words: run(*words) and 0, "prog", ["--config=mine.py"]) == 2
+    assert run_main(lambda words, output: run(*words) and 0, "prog", ["--config=mine.py"]) == 2
     said = capsys.readouterr().err
     assert FILES[source] in said
     assert one_sentence(said)
@@ -319,6 +320,35 @@ def test_help_lists_everything(capsys, monkeypatch):
         "begin anew. [one of True, False; default False]",
     ):
         assert part in flat, part
+
+
+PROGRAMS = {
+    f"experiments.{path.stem}": path
+    for path in sorted((ROOT / "experiments").glob("*.py"))
+    if "__main__" in path.read_text() and path.stem != "input_contestant"
+} | {
+    f"experiments.{name}": ROOT / "experiments" / name / "__main__.py"
+    for name in ("faults", "preflight")
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_command_explains_every_option(program, capsys, monkeypatch):
+    """With what all have in common: --help, --quiet and --json."""
+    monkeypatch.setattr(sys, "argv", [program, "--help"])
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(PROGRAMS[program]), run_name="__main__")
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"python -m {program}" in text
+    if "RECIPE" in text:  # has the options of the recipe
+        return
+    assert {"--help", "--quiet", "--json"} <= set(re.findall(r"^  (?:-h, )?(--\w+)", text, re.M))
+    options = re.split(r"\n(?=  --?\w[\w.]*(?:[\n, ]|$))", text)[1:]
+    for option in options:
+        name, *words = option.split()
+        assert [w for w in words if not w.startswith(("-", "{")) and not w.isupper()], name
 
 
 def test_help_shows_the_defaults_of_the_preset(capsys, monkeypatch):
@@ -414,14 +444,14 @@ def test_dicts_that_are_no_configuration(data, sentence):
 
 
 def test_other_errors_are_tracebacks_and_an_interrupt_is_quiet(capsys):
-    def interrupted(words):
+    def interrupted(words, output):
         raise KeyboardInterrupt
 
-    assert run_main(lambda words: 75, "prog", []) == 75
+    assert run_main(lambda words, output: 75, "prog", []) == 75
     assert run_main(interrupted, "prog", []) == 130
     assert capsys.readouterr() == ("", "")
     with pytest.raises(ZeroDivisionError):
-        run_main(lambda words: 1 // 0, "prog", [])
+        run_main(lambda words, output: 1 // 0, "prog", [])
 
 
 @pytest.mark.parametrize("reader", ["closed", "open"])
@@ -431,7 +461,7 @@ def test_a_broken_pipe_is_quiet_only_where_nobody_reads(reader):
     code = (
         "import sys; from jaxcnn.cli.exit_status import run_main\n"
         "error = BrokenPipeError('of a worker')\n"
-        f"sys.exit(run_main(lambda words: {body}, 'prog', []))"
+        f"sys.exit(run_main(lambda words, output: {body}, 'prog', []))"
     )
     read, write = os.pipe()
     if reader == "closed":

@@ -21,6 +21,7 @@ from experiments.members import Member
 from experiments.run import main as run_recipe
 from jaxcnn import models
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.data.decode import decode
 from jaxcnn.data.views import rescale
 from jaxcnn.evaluation.protocols import METHODS, crops, whole
@@ -328,7 +329,7 @@ def test_a_mistake_is_one_sentence(change, word, folder, networks, tmp_path, cap
 
 def test_help_says_what_every_option_means(capsys):
     with pytest.raises(SystemExit) as status:
-        evaluate.main(["--help"])
+        evaluate.main(["--help"], Output())
     assert status.value.code == 0
     text = capsys.readouterr().out
     assert not undocumented(EvaluateConfig)

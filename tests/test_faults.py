@@ -17,6 +17,7 @@ from experiments.faults.kills import at_random
 from experiments.faults.same_run import FinishedRun, Saved, differences
 from experiments.faults.series import Fault, Series
 from experiments.faults.watching import Watch
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 
 NONE = [
@@ -36,7 +37,7 @@ def made(tmp_path, **counts):
     """What the command wrote of faults that a run survived."""
     output = tmp_path / "faults.json"
     arguments = [*only(**counts), f"--workdir={tmp_path / 'runs'}", f"--output={output}"]
-    assert command.main(arguments) == 0
+    assert command.main(arguments, Output()) == 0
     result = json.loads(output.read_text())
     assert not result["interrupted"]
     return result["faults"]
@@ -82,7 +83,7 @@ def test_a_run_survives_all_kinds_of_faults(tmp_path):
 def test_a_mistake_is_one_sentence(arguments, words, tmp_path):
     (tmp_path / "something").touch()
     with pytest.raises(UserError, match=words):
-        command.main([argument.format(tmp_path) for argument in arguments])
+        command.main([argument.format(tmp_path) for argument in arguments], Output())
 
 
 # The pieces.

@@ -25,6 +25,7 @@ from tensorflow_datasets.core.download import download_manager
 from experiments import prepare
 from experiments.commandline import parse
 from experiments.vgg_imagenet import RECIPE
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data.imagenet import prepare_imagenet
 from jaxcnn.data.preparation import prepare as prepare_data_set
 from jaxcnn.data.sources import open_source
@@ -157,7 +158,7 @@ def test_what_is_prepared_already_is_no_module_to_import(name, mark, tmp_path, m
     for text in (json.dumps({"type": "evil.Label", "content": {}}), "{", "[" * 100_000):
         features.write_text(text)
         arguments = [f"--data_dir={tmp_path}/data", f"--manual_dir={tmp_path}"]
-        assert prepare.main([name, *arguments]) == 2
+        assert run_main(prepare.main, "prepare", [name, *arguments]) == 2
         assert f"{features} " in capsys.readouterr().err
     assert "evil" not in sys.modules
 
@@ -372,7 +373,7 @@ def test_an_archive_of_tfds_is_unpacked_in_its_folder(place, tmp_path, monkeypat
 def test_the_name_of_a_data_set_is_no_path(name, place, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(place)
     monkeypatch.setenv("TFDS_DATA_DIR", str(place / "data"))
-    assert prepare.main([name, f"--data_dir={place}/data"]) == 2
+    assert run_main(prepare.main, "prepare", [name, f"--data_dir={place}/data"]) == 2
     assert capsys.readouterr().err.startswith("prepare: there is no ")
     for data_dir in (None, str(place)):
         with pytest.raises(UserError):

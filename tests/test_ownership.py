@@ -13,6 +13,7 @@ from experiments import checkpoints as command
 from experiments.ownership import LOCK, Ownership, refuse_if_owned
 from experiments.run import main
 from experiments.vgg_imagenet import RECIPE
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 
 HOLDER = """
@@ -142,7 +143,7 @@ def test_a_run_in_use_is_left_alone(tmp_path, capfd):
                 rf"\(process {os.getpid()} on \S+, since [-\d: ]+\); .*\n"
             )
             assert re.fullmatch(sentence, errors)
-        assert command.main([f"--workdir={workdir}"]) == 0
+        assert command.main([f"--workdir={workdir}"], Output()) == 0
         assert contents(tmp_path) == before
     # A process that was killed leaves the file, which then is nobody's.
     (workdir / LOCK).write_text("{}")

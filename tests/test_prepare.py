@@ -31,6 +31,7 @@ from tensorflow_datasets.core.download import download_manager
 from tensorflow_datasets.image_classification import mnist
 
 from experiments import prepare
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data import imagenet, preparation, shards
 from jaxcnn.data.imagenet import prepare_imagenet
 from jaxcnn.data.sources import open_source
@@ -207,7 +208,7 @@ imagenet.prepare_imagenet(
 
 def run(capsys, *arguments):
     """The exit code, and what the command printed to each stream."""
-    code = prepare.main([str(each) for each in arguments])
+    code = run_main(prepare.main, "prepare", [str(each) for each in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

@@ -16,6 +16,7 @@ from PIL import Image
 from test_reading import encoded, photo
 
 from experiments import prepare
+from jaxcnn.cli.exit_status import run_main
 from jaxcnn.data import shards
 from jaxcnn.data.crops import AugmentConfig
 from jaxcnn.data.data_config import DataConfig
@@ -237,7 +238,7 @@ def test_it_is_trained_on(original, tmp_path):
 
 
 def run(capsys, *arguments):
-    code = prepare.main(arguments)
+    code = run_main(prepare.main, "prepare", arguments)
     output, errors = capsys.readouterr()
     return code, output, errors
 

@@ -16,6 +16,7 @@ from experiments.outcomes import Outcome, Spread, summary, table
 from experiments.repetition import chosen
 from experiments.run import AGAIN, Recipe, run
 from experiments.study import Study, StudyConfig, _varied, errors_table, main
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 
 STUDIES = [module.STUDY for module in (ablations, degradation, depth_study)]
@@ -311,7 +312,7 @@ def test_the_digits_of_a_recipe_from_its_command_to_the_table(tmp_path, compile_
     given = digits.DigitsConfig(
         seeds=(0, 1), workdir=str(tmp_path / "all"), output=str(tmp_path / "digits.json")
     )
-    ran = call(lambda _: digits.measure(given, {"vgg_small/digits": config}))
+    ran = call(lambda _: digits.measure(given, {"vgg_small/digits": config}, Output()))
     assert ran.status == 0
     result = json.loads((tmp_path / "digits.json").read_text())
     assert result == json.loads((tmp_path / "all" / "digits.json").read_text())

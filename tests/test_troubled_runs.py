@@ -19,10 +19,12 @@ from test_ownership import contents
 from experiments import checkpoints as command
 from experiments.run import main
 from experiments.vgg_imagenet import RECIPE
+from jaxcnn.cli.output import Output
 from jaxcnn.files import writing
 from jaxcnn.training import manifest
 from jaxcnn.training.checkpoints import Checkpoints
-from jaxcnn.training.records import Records, _Growing
+from jaxcnn.training.growing_file import GrowingFile
+from jaxcnn.training.records import Records
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -192,7 +194,7 @@ class Disk:
                 full()
 
         self._patch.setattr(manifest, "write", full)
-        self._patch.setattr(_Growing, "append", append)
+        self._patch.setattr(GrowingFile, "append", append)
 
     def make_room(self):
         if self.real:
@@ -234,7 +236,7 @@ def test_the_disk_fills_up_in_a_save(left, disk, undisturbed, monkeypatch, capfd
         sentence
     )
     assert "(No space left on device); the checkpoints before it are whole: mend" in sentence
-    assert command.main([f"--workdir={workdir}"]) == 0
+    assert command.main([f"--workdir={workdir}"], Output()) == 0
     monkeypatch.undo()
     disk.make_room()
     capfd.readouterr()
@@ -297,7 +299,7 @@ def test_a_disk_that_cannot_be_written(stopped, undisturbed, capfd):
                 assert sentence.startswith(words)
         run(stopped.parent / "finished")
         assert "This run is finished." in capfd.readouterr().out
-        assert command.main([f"--workdir={stopped}"]) == 0
+        assert command.main([f"--workdir={stopped}"], Output()) == 0
         assert contents(stopped.parent) == before
     finally:
         undo()

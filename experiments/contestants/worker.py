@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from experiments.contestants import Task, prepare
 from experiments.turns import answers_alone
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Serves until stdin ends; returns the exit status."""
     name, task = argv
     answers = answers_alone()

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import jax
 
-from experiments import report
+from experiments import environment
 from experiments.faults import kills, losses, stops
 from experiments.faults.bench import Bench
 from experiments.faults.damage import Damage
@@ -30,6 +30,7 @@ from experiments.faults.moves import Moves
 from experiments.faults.series import Series
 from experiments.options import parse_options
 from experiments.outcomes import table
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically, writing
 
@@ -166,7 +167,7 @@ def _folder(config: FaultsConfig) -> Path:
     return folder
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], output: Output) -> int:
     """Makes the faults; returns the exit status."""
     config = parse_options(
         argv, FaultsConfig(), program="python -m experiments.faults", description=__doc__ or ""
@@ -199,14 +200,15 @@ def main(argv: Sequence[str]) -> int:
         "interrupted": interrupted,
         "minutes": round((time.monotonic() - began) / 60, 1),
         "faults": summaries,
-        "hardware": report.hardware(jax.devices()),
-        "versions": report.versions(),
+        "hardware": environment.hardware(jax.devices()),
+        "versions": environment.versions(),
     }
-    print(f"\n{lines_of(summaries)}\n")
+    said = [f"\n{lines_of(summaries)}\n"]
     if failures:
-        print(f"{len(failures)} failures, shown above.")
+        said.append(f"{len(failures)} failures, shown above.")
     if interrupted:
-        print("Interrupted: the table is of what was made until then.")
+        said.append("Interrupted: the table is of what was made until then.")
+    output.result(result, "\n".join(said))
     if config.output is not None:
         write_atomically(Path(config.output), json.dumps(result, indent=2) + "\n")
     if config.workdir is None and not failures:

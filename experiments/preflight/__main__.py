@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command ``python -m experiments.preflight``."""
 
 import sys

@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from experiments import report
+from experiments import environment
 from experiments.any_recipe import asked_for
 from experiments.config import Experiment
 from experiments.ownership import Ownership
@@ -39,6 +39,7 @@ from experiments.preflight.verdict import Report, facts, mistakes, warnings
 from experiments.run import check_same_command, set_up_jax, workdir_of
 from experiments.workdir import Workdir
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 from jaxcnn.training.activity import Timeline
 from jaxcnn.training.bucket import Bucket
@@ -51,20 +52,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_main(_command, "preflight", sys.argv[1:] if argv is None else argv)
 
 
-def _command(arguments: Sequence[str]) -> int:
+def _command(arguments: Sequence[str], output: Output) -> int:
     asked = asked_for("preflight", arguments, description=str(__doc__))
     if asked is None:
         return 0
-    return preflight(asked.config, asked.recipe, asked.preset)
+    return preflight(asked.config, asked.recipe, asked.preset, output)
 
 
-def preflight(config: Experiment, recipe: str, preset: str) -> int:
+def preflight(config: Experiment, recipe: str, preset: str, output: Output) -> int:
     """Looks at all that the run would need; returns 0.
 
     Args:
       config: the run's whole configuration.
       recipe: the name of its command.
       preset: the name of its preset.
+      output: where what is found goes.
 
     Raises:
       UserError: something is wrong, of which process 0 has printed what and where.
@@ -76,7 +78,7 @@ def preflight(config: Experiment, recipe: str, preset: str) -> int:
         with joined(config.parallel, timeline, stop):
             own = _look(config, recipe, preset, Examiner(timeline, config.parallel.timeout))
             reports = _of_all(own)
-            wrong = from_first(lambda: _say(reports, workdir_of(config, recipe, preset)))
+            wrong = from_first(lambda: _say(reports, workdir_of(config, recipe, preset), output))
             if wrong:
                 raise UserError(
                     f"{wrong} thing{'s are' if wrong > 1 else ' is'} wrong, as process 0 has "
@@ -109,7 +111,7 @@ def _look(config: Experiment, recipe: str, preset: str, examiner: Examiner) -> R
     return {
         "host": socket.gethostname(),
         "started": [recipe, preset],
-        "versions": report.versions(),
+        "versions": environment.versions(),
         "clock": clock,
         "devices": devices,
         "gpus": gpus_there(),
@@ -142,11 +144,15 @@ def _look_at_disk(
     return seen
 
 
-def _say(reports: Sequence[Report], workdir: Path) -> int:
+def _say(reports: Sequence[Report], workdir: Path, output: Output) -> int:
     """Prints what all processes found, and returns how many things are wrong."""
-    wrong = mistakes(reports)
-    lines = [*facts(reports, workdir)]
-    lines += [f"Warning: {sentence}" for sentence in warnings(reports)]
-    lines += [f"Wrong: {sentence}" for sentence in wrong] or ["All is well."]
-    print("\n".join(lines), flush=True)
-    return len(wrong)
+    found = {
+        "facts": facts(reports, workdir),
+        "warnings": warnings(reports),
+        "wrong": mistakes(reports),
+    }
+    lines = list(found["facts"])
+    lines += [f"Warning: {sentence}" for sentence in found["warnings"]]
+    lines += [f"Wrong: {sentence}" for sentence in found["wrong"]] or ["All is well."]
+    output.result(found, "\n".join(lines))
+    return len(found["wrong"])

@@ -1,8 +1,10 @@
 """The commands by name, each imported when it is asked for, and what chooses one."""
 
+import argparse
 import importlib
 from collections.abc import Sequence
 
+from jaxcnn.cli.completion import asked_to_complete, complete
 from jaxcnn.cli.output import Output
 from jaxcnn.cli.parser import Parser
 from jaxcnn.errors import unknown_name
@@ -12,19 +14,32 @@ from jaxcnn.version import __version__
 # `run(arguments, output) -> exit status`; and what it does, in a few words.
 COMMANDS = {
     "list": ("jaxcnn.cli.listing", "the networks that there are"),
+    "summary": ("jaxcnn.cli.summary", "a network layer by layer, and what it costs"),
+    "complexity": ("jaxcnn.cli.complexity", "accuracy against multiply-adds, and errors by year"),
     "predict": ("jaxcnn.cli.predict", "the most probable classes of images"),
     "export": ("jaxcnn.cli.export", "a file of StableHLO or ONNX, which runs without jaxcnn"),
     "share": ("jaxcnn.cli.share", "a folder of weights, as the Hugging Face hub has them"),
+    "inside": ("jaxcnn.cli.inside", "all that goes on in a network that is shown an image"),
+    "filters": ("jaxcnn.cli.filters", "a picture of a convolution's filters"),
+    "convolution": ("jaxcnn.cli.convolution", "what kernel, stride and padding make of an image"),
+    "maps": ("jaxcnn.cli.maps", "a layer's feature maps, by channel"),
+    "deconvnet": ("jaxcnn.cli.deconvnet", "what excites channels, projected back to pixels"),
+    "strongest": ("jaxcnn.cli.strongest", "what excites channels most in many images"),
+    "occlusion": ("jaxcnn.cli.occlusion", "the answer as parts of the image are hidden"),
+    "saliency": ("jaxcnn.cli.saliency", "the pixels that an answer depends on"),
+    "gradcam": ("jaxcnn.cli.gradcam", "where a layer has evidence for an answer"),
+    "classmap": ("jaxcnn.cli.classmap", "the answers all over a larger image"),
 }
 
 
-def main(words: Sequence[str]) -> int:
+def main(words: Sequence[str], output: Output) -> int:
     """Runs the command that the words after the program ask for; returns its exit status.
 
     Raises:
       UserError: there is no such command, or it cannot do what is asked for.
       SystemExit: with status 0, after ``--help`` of a command.
     """
+    complete(_every_command())
     name, rest = (words[0], words[1:]) if words else ("--help", ())
     if name in ("-h", "--help"):
         print(overview())
@@ -35,8 +50,7 @@ def main(words: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
     command = importlib.import_module(COMMANDS[name][0])
-    arguments = parser_of(name).read(rest)
-    return command.run(arguments, Output.of(arguments))
+    return command.run(parser_of(name).read(rest), output)
 
 
 def parser_of(name: str) -> Parser:
@@ -44,7 +58,16 @@ def parser_of(name: str) -> Parser:
     command = importlib.import_module(COMMANDS[name][0])
     parser = Parser(f"python -m jaxcnn {name}", command.__doc__ or "")
     command.add_arguments(parser)
-    Output.add_arguments(parser)
+    return parser
+
+
+def _every_command() -> argparse.ArgumentParser:
+    """All commands as one parser; they are imported, so that it is made for shells alone."""
+    parser = argparse.ArgumentParser(prog="python -m jaxcnn")
+    if asked_to_complete():
+        commands = parser.add_subparsers()
+        for name in COMMANDS:
+            commands.add_parser(name, parents=[parser_of(name)], add_help=False)
     return parser
 
 

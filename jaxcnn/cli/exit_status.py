@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 
 USER_MISTAKE = 2
@@ -13,9 +14,11 @@ _INTERRUPTED, _READER_GONE = 130, 141
 
 
 def run_main(
-    main: Callable[[Sequence[str]], int], program: str, argv: Sequence[str] | None = None
+    main: Callable[[Sequence[str], Output], int], program: str, argv: Sequence[str] | None = None
 ) -> int:
     """Calls ``main`` with the words after the program and gives the exit status of its outcome.
+
+    ``--json`` and ``--quiet`` are taken out of the words, and say where its output goes.
 
     A user's mistake is one line on stderr and 2; an interrupt before the run took over its
     handling is 130 and a closed output (``| head``) 141, both silent, as shells have them.
@@ -28,7 +31,9 @@ def run_main(
     """
     try:
         try:
-            return main(sys.argv[1:] if argv is None else argv)
+            output, words = Output.taken_from(sys.argv[1:] if argv is None else argv)
+            with output.speaking():
+                return main(words, output)
         finally:
             sys.stdout.flush()
     except UserError as error:

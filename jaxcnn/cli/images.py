@@ -10,12 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from jaxcnn.cli.embedded import EMBEDDED, embedded_digits, is_embedded
 from jaxcnn.data.decode import FORMATS, LARGEST_FILE, decode
 from jaxcnn.data.folders import SUFFIXES
 from jaxcnn.errors import UserError
 from jaxcnn.files import read_bounded
 
-IMAGES = "images, folders of images, or - for standard input: an image, or paths, one to a line"
+IMAGES = (
+    "images, folders of images, - for standard input (an image, or paths, one to a line), "
+    f"{EMBEDDED}"
+)
 """The ``help`` of the argument."""
 
 ADVICE = "mend it, or leave it out."
@@ -76,13 +80,16 @@ def files_of_words(words: Iterable[str], *, trouble: Trouble | None = None) -> I
     Args:
       words: paths of images; of folders, for the images in them and below, in the order of their
         paths; or ``'-'``, for standard input: the bytes of one image, or else such paths, one to a
-        line, as what comes in shows.
+        line, as what comes in shows; or embedded digits, as `embedded_digits` has them.
       trouble: is told of what cannot be read, which is then left out; None: it is raised.
 
     Raises:
       UserError: a file cannot be read, or a folder has no images.
     """
     for word in words:
+        if is_embedded(word):
+            yield from (NamedFile(name, data) for name, data in embedded_digits(word))
+            continue
         try:
             found = _standard_input() if word == "-" else word
         except UserError as error:

@@ -8,7 +8,7 @@ import argparse
 
 from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
-from jaxcnn.models import list_models
+from jaxcnn.models import image_shape, list_models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,5 +25,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     names = list_models(arguments.pattern)
     if not names:
         raise UserError(f"no network's name matches '{arguments.pattern}'; list shows all names.")
-    output.result(names, "\n".join(names))
+    records = [{"name": name, "images": image_shape(name)} for name in names]
+    output.result(records, "\n".join(names))
     return 0

@@ -4,6 +4,7 @@ import argparse
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from jaxcnn.cli.output import Output
@@ -14,21 +15,35 @@ from jaxcnn.pretrained import load_pretrained
 from jaxcnn.pretrained.network import Pretrained
 
 
-def add_network(parser: argparse.ArgumentParser, *, weights: str) -> None:
+def add_network(parser: argparse.ArgumentParser, *, weights: str | None) -> None:
     """Adds the name of a network and what changes it.
 
     Args:
       parser: of the command.
-      weights: what the command does without ``--weights``, for ``--help``.
+      weights: what the command does without ``--weights``, for ``--help``; None for a command that
+        has no use for weights.
     """
     parser.add_argument("network", help="one of `python -m jaxcnn list`")
-    parser.add_argument("--weights", metavar="FILE", help=f"trained weights (without: {weights})")
+    if weights is not None:
+        what = f"trained weights (without: {weights})"
+        parser.add_argument("--weights", metavar="FILE", help=what)
+        parser.add_argument("--seed", type=int, default=0, help="of weights that are drawn")
     parser.add_argument("--num-classes", type=int, metavar="N", help="another number of classes")
     parser.add_argument("--in-channels", type=int, metavar="N", help="of images: 1 or 3")
     parser.add_argument(
         "--image-size", type=int, metavar="PIXELS", help="height and width (default: the usual)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights that are drawn")
+
+
+def model_of(arguments: argparse.Namespace) -> nn.Module:
+    """The network, without weights.
+
+    Raises:
+      UserError: there is no such network, or the number of classes is none.
+    """
+    images_of(arguments)
+    fields = {} if arguments.num_classes is None else {"num_classes": arguments.num_classes}
+    return create_model(arguments.network, **fields)
 
 
 def add_trained_network(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +71,7 @@ def network_of(arguments: argparse.Namespace, output: Output) -> Pretrained:
     Raises:
       UserError: there is no such network, or the weights are not its own.
     """
-    height, width, channels = images_of(arguments)
+    images = jnp.zeros((1, *images_of(arguments)))
     if arguments.weights is not None:
         network = load_pretrained(
             arguments.network,
@@ -68,9 +83,7 @@ def network_of(arguments: argparse.Namespace, output: Output) -> Pretrained:
         for note in network.notes:
             output.note(note)
         return network
-    fields = {} if arguments.num_classes is None else {"num_classes": arguments.num_classes}
-    model = create_model(arguments.network, **fields)
-    images = jnp.zeros((1, height, width, channels))
+    model = model_of(arguments)
     variables = jax.jit(model.init)(jax.random.key(arguments.seed), images)
     output.note(f"{arguments.network} has random weights; --weights=FILE takes trained ones.")
     return Pretrained(model, variables, None, None, ())

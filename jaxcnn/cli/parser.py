@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from jaxcnn.cli.completion import complete
+from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError, unknown_name
 
 
@@ -26,6 +28,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Formatter,
             allow_abbrev=False,
         )
+        Output.add_arguments(self)
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """The values that the words of a command line give.
@@ -34,6 +37,7 @@ class Parser(argparse.ArgumentParser):
           UserError: a word is not understood, or one is missing.
           SystemExit: with status 0, after ``--help``.
         """
+        complete(self)
         values, rest = self.parse_known_intermixed_args([self._as_declared(word) for word in words])
         if rest:
             option = rest[0].partition("=")[0]

@@ -5,12 +5,11 @@ import itertools
 import os
 from pathlib import Path
 
-from tqdm import tqdm
-
 from jaxcnn.data.decode import LARGEST_FILE
 from jaxcnn.data.sources import Example
 from jaxcnn.errors import UserError, printable
 from jaxcnn.files import read_bounded
+from jaxcnn.progress import Progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -38,8 +37,13 @@ class FolderSource:
         folder = _split_folder(Path(root).expanduser(), split)
         self.class_names = _class_names(folder)
         self._folder = os.fspath(folder)
-        classes = tqdm(self.class_names, f"listing {folder}", unit=" classes", delay=1)
-        files = [_images(folder / name) for name in classes]
+        files = []
+        with Progress(
+            total=len(self.class_names), description=f"listing {folder}", unit="classes", delay=1
+        ) as bar:
+            for name in self.class_names:
+                files.append(_images(folder / name))
+                bar.advance(1)
         self._files = list(itertools.chain.from_iterable(files))
         self._ends = list(itertools.accumulate(map(len, files)))
 

@@ -14,10 +14,10 @@ from typing import IO
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
 from jaxcnn.data.decode import LARGEST_FILE
 from jaxcnn.errors import UserError
+from jaxcnn.progress import Progress
 
 TARS = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.tar"}
 
@@ -69,7 +69,7 @@ def index_tar(path: Path, split: str, class_names: Sequence[str]) -> np.ndarray:
     size = path.stat().st_size
     with (
         path.open("rb", buffering=0) as file,
-        tqdm(None, f"indexing {path.name}", size, unit="B", unit_scale=True, delay=1) as bar,
+        Progress(total=size >> 20, description=f"indexing {path.name}", unit="MiB", delay=1) as bar,
     ):
         try:
             if split == "train":
@@ -103,7 +103,7 @@ def kept_index(path: Path, tar_bytes: int) -> np.ndarray | None:
 
 
 def _train_images(
-    file: IO[bytes], path: Path, labels: dict[str, int], bar: tqdm
+    file: IO[bytes], path: Path, labels: dict[str, int], bar: Progress
 ) -> Iterator[np.ndarray]:
     yield np.empty(0, IMAGE)
     for name, offset, size in _members(file, 0):
@@ -117,12 +117,12 @@ def _train_images(
             if not re.fullmatch(rf"{synset}_[0-9]{{1,8}}\.JPEG", image):
                 raise _stranger(path, f"{name}/{image}")
             rows.append((image.encode(), labels[synset], start, length))
-        bar.update(offset + size - bar.n)
+        bar.reach((offset + size) >> 20)
         yield np.array(rows, IMAGE)
 
 
 def _validation_images(
-    file: IO[bytes], path: Path, labels: dict[str, int], bar: tqdm
+    file: IO[bytes], path: Path, labels: dict[str, int], bar: Progress
 ) -> Iterator[np.ndarray]:
     synsets = Path(tfds.core.tfds_path(_VALIDATION_LABELS)).read_text().split()
     yield np.empty(0, IMAGE)
@@ -130,7 +130,7 @@ def _validation_images(
         match = re.fullmatch(r"ILSVRC2012_val_([0-9]{8})\.JPEG", name)
         if match is None or not 1 <= int(match[1]) <= len(synsets):
             raise _stranger(path, name)
-        bar.update(offset + size - bar.n)
+        bar.reach((offset + size) >> 20)
         label = labels[synsets[int(match[1]) - 1]]
         yield np.array([(name.encode(), label, offset, size)], IMAGE)
 

@@ -20,11 +20,11 @@ from typing import Protocol
 
 import google_crc32c
 import numpy as np
-from tqdm import tqdm
 
 from jaxcnn.data.cache import cache_folder
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically
+from jaxcnn.progress import Progress
 
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
@@ -136,8 +136,12 @@ def _indices(paths: Sequence[str]) -> Iterator[np.ndarray]:
     with concurrent.futures.ThreadPoolExecutor(_INDEXING_THREADS) as pool:
         futures = [pool.submit(_cached_index, path, folder) for path in paths]
         try:
-            for future in tqdm(futures, "indexing TFRecord files", unit=" files", delay=1):
-                yield future.result()
+            with Progress(
+                total=len(paths), description="indexing TFRecord files", unit="files", delay=1
+            ) as bar:
+                for future in futures:
+                    yield future.result()
+                    bar.advance(1)
         finally:  # an error or Ctrl-C does not wait for the rest
             pool.shutdown(cancel_futures=True)
 

@@ -193,6 +193,14 @@ class MaxPool(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Pools ``x``, shape (batch, height, width, channels)."""
+        return self.pooled(x)
+
+    def pooled(
+        self,
+        x: jax.Array,
+        larger: Callable[[jax.Array, jax.Array], jax.Array] = jnp.maximum,
+    ) -> jax.Array:
+        """Pools ``x`` by a maximum of two arrays, which decides where a tie's gradient goes."""
         for axis in (1, 2):
             length = x.shape[axis] + 2 * self.padding
             count = (length - self.window) // self.stride + 1
@@ -203,7 +211,7 @@ class MaxPool(nn.Module):
                 margins = [(0, 0)] * x.ndim
                 margins[axis] = (self.padding, max(last - self.padding - x.shape[axis], 0))
                 x = jnp.pad(x, margins, constant_values=-jnp.inf)
-            x = functools.reduce(jnp.maximum, _slices(x, self.window, self.stride, count, axis))
+            x = functools.reduce(larger, _slices(x, self.window, self.stride, count, axis))
         return x
 
 

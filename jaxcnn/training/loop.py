@@ -172,7 +172,7 @@ class Trainer:
         read = sum(self.layout.fetch((state.epoch.count, state.left_out.examples)))
         steps = step - (begun - 1) * self.steps_per_epoch
         if skipped := steps * self.config.batch_size - read:
-            self.progress.note(
+            self.progress.warn(
                 f"epoch {round(epoch, 2)}: {skipped} training images could not be read"
             )
         try:
@@ -193,7 +193,7 @@ class Trainer:
             config=self.config,
             schedule=self.schedule,
         ):
-            self.progress.note(warning)
+            self.progress.warn(warning)
         monitor = self.schedule.monitor
         watched = 1 - metrics["accuracy"] if monitor == "error" else metrics[monitor]
 
@@ -280,7 +280,7 @@ class Trainer:
         )
         self.progress.show(loss=window["loss"], waiting_for_data=waiting)
         if window["loss"] > self.config.divergence:
-            self.progress.note(
+            self.progress.warn(
                 f"step {step}: the training loss is {window['loss']:.4g}; "
                 + norms(self.layout.fetch(state.params))
             )

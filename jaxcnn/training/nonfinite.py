@@ -120,7 +120,7 @@ class NonFiniteUpdates:
                 "examples": examples,
             },
         )
-        self._progress.note(
+        self._progress.warn(
             f"step {step}: {_reason(loss)}; this update is left out ({self._updates} so far); "
             f"examples {_shortened(examples)}"
         )
@@ -137,7 +137,7 @@ class NonFiniteUpdates:
         )
 
     def _show_norms(self, step: int, state: TrainState) -> None:
-        self._progress.note(f"step {step}: {norms(self._layout.fetch(state.params))}")
+        self._progress.warn(f"step {step}: {norms(self._layout.fetch(state.params))}")
 
 
 def norms(params: Any) -> str:

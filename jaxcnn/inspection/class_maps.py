@@ -1,0 +1,146 @@
+"""What a network in its dense form answers at every place of a larger image, laid over it."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcnn.errors import UserError
+from jaxcnn.inspection.grids import Panel, Section, draw_grid
+from jaxcnn.inspection.scores import class_label
+from jaxcnn.inspection.shades import Scale, as_rgb, laid_over
+
+_WIDE = 256  # pixels: a multiple of the strides there are, so that no rounding matters
+
+
+class ClassMap(NamedTuple):
+    """The answers of the dense form to one image.
+
+    Attributes:
+      probabilities: at each position, ``(rows, columns, classes)``.
+      window: rows and columns of what a position is about, in pixels: the size of the images that
+        the network was trained on. (It sees somewhat more, through the convolutions' padding.)
+      stride: pixels from one position to the next; the first window begins at the image's corner.
+    """
+
+    probabilities: np.ndarray
+    window: int
+    stride: int
+
+
+def class_map(
+    model: nn.Module, variables: Mapping[str, Any], image: jax.Array, *, window: int
+) -> ClassMap:
+    """Sweeps a network over an image.
+
+    Args:
+      model: the network.
+      variables: the network's.
+      image: what it takes of one, shape ``(height, width, channels)``, as large as the window or
+        larger.
+      window: rows and columns of the images that the network was trained on.
+
+    Raises:
+      UserError: the network has no dense form, or the image is too small for it.
+    """
+    if "dense" not in inspect.signature(type(model).__call__).parameters:
+        raise UserError(
+            f"{type(model).__name__} has no dense form, which could be swept over an image; VGG, "
+            "AlexNet, ZFNet, GoogLeNet and ResNet have."
+        )
+    probabilities = np.asarray(_dense(model, variables, image))
+    rows = [_rows(model, variables, side, image.shape[-1]) for side in (window, window + _WIDE)]
+    return ClassMap(probabilities, window, _WIDE // (rows[1] - rows[0]))
+
+
+@functools.partial(jax.jit, static_argnames=("model",))
+def _dense(model: nn.Module, variables: Mapping[str, Any], image: jax.Array) -> jax.Array:
+    logits = model.apply(variables, image[None], dense=True)
+    return jax.nn.softmax(jnp.asarray(logits)[0], axis=-1)
+
+
+def _rows(model: nn.Module, variables: Mapping[str, Any], side: int, channels: int) -> int:
+    """Rows of the answers to a square image."""
+    images = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+
+    def call(variables: Any, images: jax.Array) -> Any:
+        return model.apply(variables, images, dense=True)
+
+    return jax.eval_shape(call, variables, images).shape[1]
+
+
+def placed(values: np.ndarray, found: ClassMap, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of positions at an image's size: each in a square about the middle of its window.
+
+    Args:
+      values: ``(rows, columns)``.
+      found: the class map.
+      shape: of the image.
+
+    Returns:
+      Shape ``(height, width)``, NaN where no window has its middle.
+    """
+    whole = np.full(shape[:2], np.nan)
+    start = max(0, (found.window - found.stride) // 2)
+    block = np.kron(values, np.ones((found.stride, found.stride)))
+    part = block[: shape[0] - start, : shape[1] - start]
+    whole[start : start + part.shape[0], start : start + part.shape[1]] = part
+    return whole
+
+
+def most_probable(found: ClassMap, most: int) -> list[int]:
+    """The classes that are an answer somewhere, those first whose probability reaches highest."""
+    answers = np.unique(found.probabilities.argmax(axis=-1)).tolist()
+    highest = found.probabilities.max(axis=(0, 1))
+    return sorted(answers, key=lambda number: -highest[number])[:most]
+
+
+def draw_class_map(
+    found: ClassMap,
+    image: np.ndarray,
+    path: Path,
+    *,
+    title: str,
+    class_names: tuple[str, ...] | None,
+    classes: tuple[int, ...] = (),
+    most: int = 6,
+) -> None:
+    """Draws the probability of some classes over the image.
+
+    Args:
+      found: the answers.
+      image: uint8, ``(height, width, channels)``.
+      path: the PNG file, written whole or not at all.
+      title: names the network and the image.
+      class_names: by number; None: they are numbered.
+      classes: those drawn; none: the most probable ones.
+      most: so many of those.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    scale = Scale("turbo", 0.0, 1.0, "probability of the class")
+    pixels = as_rgb(image)
+    panels = [Panel(pixels, "image")]
+    for number in classes or most_probable(found, most):
+        values = found.probabilities[..., number]
+        whole = placed(values, found, image.shape)
+        opacity = np.where(np.isnan(whole), 0, 0.25 + 0.4 * np.nan_to_num(whole))
+        over = laid_over(pixels, scale(np.nan_to_num(whole)), opacity)
+        name = class_label(number, class_names)
+        panels.append(Panel(over, f"{name}: up to {100 * values.max():.1f} %"))
+    rows, columns = found.probabilities.shape[:2]
+    note = (
+        f"The network's fully convolutional form gives {rows} x {columns} answers, one to each "
+        f"window of {found.window} x {found.window} pixels, {found.stride} pixels apart. A colour "
+        "stands in the middle of its window; what is grey is the middle of none."
+    )
+    wide = image.shape[1] > 1.5 * image.shape[0]
+    section = Section(panels, columns=2 if wide else 4, side=3.4 if wide else 1.75)
+    draw_grid([[section]], path, title=title, note=note, scales=(scale,))
