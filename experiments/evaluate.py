@@ -34,7 +34,7 @@ import jax
 from experiments import environment, evaluation_files, results
 from experiments.answering import answers_of
 from experiments.config import Experiment
-from experiments.ensemble import class_names_of, figures_of, members_of, stride_of
+from experiments.ensemble import class_names_of, figures_of, members_of
 from experiments.evaluation_config import EvaluateConfig
 from experiments.members import Member, run_config
 from experiments.options import parse_options
@@ -44,6 +44,7 @@ from jaxcnn.cli.output import Output
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
+from jaxcnn.evaluation.classifier import stride_of
 from jaxcnn.evaluation.protocols import looks, usual_scales
 from jaxcnn.evaluation.scores import class_counts, error
 from jaxcnn.training.bucket import is_address

@@ -5,16 +5,22 @@ Of the page on many machines every command is understood, and the manifest is on
 
 import dataclasses
 import json
-import os
 import re
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from documentation import (
+    ROOT,
+    VARIABLE,
+    code_blocks,
+    commands_of,
+    commands_of_a_script,
+    run,
+    run_python,
+)
 
 from experiments import benchmark, commandline, comparison, input_benchmark, results, study
 from experiments import digits as digits_table
@@ -22,24 +28,11 @@ from experiments.faults.command import FaultsConfig, lines_of
 from jaxcnn import list_models
 from jaxcnn.models import create_model
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MANY_MACHINES = (ROOT / "docs" / "many_machines.md").read_text()
 
-
-def code_blocks(text):
-    """The language and the content of each."""
-    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
 BLOCKS = code_blocks(README)
-COMMANDS = [
-    command.strip()
-    for language, block in BLOCKS
-    if language == "bash"
-    for line in block.splitlines()
-    for command in line.split("&&")
-]
+COMMANDS = commands_of(README)
 RESULTS = ROOT / "docs" / "results"
 
 # What `.ci/run` does itself around these tests, and so cannot be done within them.
@@ -68,25 +61,6 @@ SHORTER = {
 }
 
 
-# What a shell or a launcher puts in the place of a variable.
-VARIABLE = re.compile(r"\$\{?(\w+)\}?|\$\((\w+)\)")
-
-
-def value(variable):
-    return "2" if variable.endswith("_SIZE") else "1"
-
-
-def commands_of_a_script(script):
-    """The words after `python -m experiments.` of every command in it."""
-    script = script.replace("\\\n", " ")
-    own = dict(re.findall(r'^(\w+)="(.*)"$', script, re.MULTILINE))
-    script = VARIABLE.sub(lambda found: own.get(found[1]) or value(found[1]), script)
-    return [
-        found.split()
-        for found in re.findall(r"python -m experiments\.([^\n']*?)(?: \|\||['\n])", script)
-    ]
-
-
 def containers_of(manifest):
     (job,) = manifest["spec"]["replicatedJobs"]
     pod = job["template"]["spec"]["template"]["spec"]
@@ -108,29 +82,10 @@ ON_MANY_MACHINES = [
 ]
 
 
-def run(command, cwd):
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "TFDS_DATA_DIR": str(cwd / "tfds"),
-        "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ["JAXCNN_CACHE"]) / "xla"),
-        "XLA_FLAGS": "",
-    }
-    words = shlex.split(command)
-    assert words[0] == "python"
-    return subprocess.run(
-        [sys.executable, *words[1:]],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
 def test_ci_runs_what_cannot_be_run_within_a_test():
     script = (ROOT / ".ci" / "run").read_text()
-    assert "pip install --quiet -e '.[test]'" in script
+    assert "pip install --quiet -e '.[test,docs]'" in script
+    assert "python -m mkdocs build --strict" in script
     assert "python -m pytest" in script
     assert set(COMMANDS) >= AROUND
 
@@ -243,7 +198,7 @@ def test_the_manifest_fits_together():
 @pytest.mark.parametrize("block", [b for kind, b in BLOCKS if kind == "python"])
 def test_a_piece_of_python(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    run_python(block, {"__name__": "readme"}, page="README.md")
 
 
 def test_the_table_of_networks_is_whole_and_right():
