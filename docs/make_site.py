@@ -33,6 +33,7 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def of_shape(shape: tuple[int, ...]) -> str:
+    """Its lengths with a cross between them."""
     return " × ".join(f"{n:,}" for n in shape)
 
 
