@@ -33,7 +33,7 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def of_shape(shape: tuple[int, ...]) -> str:
-    """Its lengths with a cross between them."""
+    """Sides in words, such as ``224 × 224 × 3``."""
     return " × ".join(f"{n:,}" for n in shape)
 
 

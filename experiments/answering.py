@@ -14,10 +14,11 @@ from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.prefetch import read_ahead
 from jaxcnn.data.shown import ImageViews, Shown
 from jaxcnn.data.sources import Source
+from jaxcnn.evaluation import protocols
 from jaxcnn.evaluation.answers import Answer, Answers, answer_all
 from jaxcnn.evaluation.buckets import Buckets
 from jaxcnn.evaluation.predictions import predict_crops, predict_whole
-from jaxcnn.evaluation.protocols import Look, show
+from jaxcnn.evaluation.protocols import Look
 from jaxcnn.progress import Progress
 from jaxcnn.training.devices import Layout
 from jaxcnn.training.processes import to_first
@@ -57,10 +58,7 @@ def answers_of(
       UserError: an image cannot be read.
     """
     size, process, processes = members[0].image_size, jax.process_index(), jax.process_count()
-    shown = tuple(
-        Shown(look.scale, functools.partial(show, look=look, size=size, stride=stride))
-        for look in looked
-    )
+    shown = tuple(view_of(look, size, stride) for look in looked)
     views = ImageViews(
         source, config=data, shown=shown, process_index=process, process_count=processes
     )
@@ -94,6 +92,11 @@ def answers_of(
             share=processes,
         )
     return _together(answers, skipped, len(buckets.shapes))
+
+
+def view_of(look: Look, size: int, stride: int = 1) -> Shown:
+    """What a look shows of an image, as crops of ``size`` pixels or cut to the network's stride."""
+    return Shown(look.scale, functools.partial(protocols.show, look=look, size=size, stride=stride))
 
 
 def _bytes(shown: Sequence[Shown], data: DataConfig) -> int:

@@ -35,7 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import report
+from experiments import environment
 from experiments.comparison import compare, lines, summary, table
 from experiments.contestants import PEERS, Task, check_peer
 from experiments.contestants.ours import compile_step, layout_for, peak_memory
@@ -84,8 +84,8 @@ def _circumstances(arguments: argparse.Namespace, devices: Sequence[jax.Device])
     return {
         "command": f"python -m experiments.benchmark {' '.join(sys.argv[1:])}".strip(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "hardware": report.hardware(devices),
-        "processor": report.processor(),
+        "hardware": environment.hardware(devices),
+        "processor": environment.processor(),
         # glibc's large pages alone change what a CPU does by a fifth and more.
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
         **dataclasses.asdict(_task(arguments)),
@@ -113,7 +113,7 @@ def benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     median, operations = statistics.median(times), step.count_operations()
     return {
         **_circumstances(arguments, layout.devices),
-        "versions": report.versions(),
+        "versions": environment.versions(),
         "steps_per_second": 1 / median,
         "images_per_second": arguments.batch_size / median,
         "images_per_second_slowest": arguments.batch_size / max(times),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import experiments
-from experiments import commandline, report
+from experiments import commandline, environment
 from experiments.config import Experiment
 from experiments.outcomes import Spread, summary, table
 from experiments.repetition import RunsConfig, chosen, make_folder, plan, repeat
@@ -102,7 +102,7 @@ def measure(config: DigitsConfig, presets: Mapping[str, Experiment], output: Out
             for name, of in outcomes.items()
         },
         "hardware": outcomes[names[0]][0].hardware,
-        "versions": report.versions(),
+        "versions": environment.versions(),
     }
     text, lines = json.dumps(result, indent=2) + "\n", markdown(result)
     write_atomically(folder / "digits.json", text)

@@ -1,6 +1,5 @@
 """The networks of an evaluation: that they fit one another, the images and the protocol."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +8,8 @@ from experiments.evaluation_config import EvaluateConfig
 from experiments.members import Member, of_run, of_weights
 from jaxcnn.data.sources import Source
 from jaxcnn.errors import UserError
-from jaxcnn.evaluation.protocols import Look
 from jaxcnn.evaluation.published import published
+from jaxcnn.pretrained.class_names import same_classes
 
 
 def members_of(config: EvaluateConfig, runs: Sequence[Experiment]) -> list[Member]:
@@ -47,35 +46,13 @@ def class_names_of(members: Sequence[Member], source: Source) -> tuple[str, ...]
     names, logits = tuple(source.class_names), members[0].num_classes
     for member in members:
         known = member.class_names or names
-        if known != names or logits < len(names):
+        if not same_classes(known, names) or logits < len(names):
             raise UserError(
                 f"{member.title} knows {len(known) if member.class_names else logits} classes and "
                 f"'{source.name}' has {len(names)}, which are not the same; give the images that "
                 "it was trained for by --source."
             )
     return (*names, *(f"class {number}" for number in range(len(names), logits)))
-
-
-def stride_of(members: Sequence[Member], looked: Sequence[Look]) -> int:
-    """The pixels of which a whole image has a multiple; 1 where none is shown.
-
-    Raises:
-      UserError: a scale is too small for the network, or for its crops.
-    """
-    first, stride = members[0], 1
-    if any(look.method == "dense" for look in looked):
-        stride = math.lcm(*(member.stride() for member in members))
-    for look in looked:
-        side = look.scale + 2 * first.padding
-        if look.method == "dense":
-            for member in members:
-                member.positions(side // stride * stride)
-        elif side < first.image_size:
-            raise UserError(
-                f"--scales={look.scale} is too small for crops of {first.image_size}; give "
-                f"{first.image_size - 2 * first.padding} or more."
-            )
-    return stride
 
 
 def figures_of(

@@ -31,10 +31,10 @@ from pathlib import Path
 
 import jax
 
-from experiments import evaluation_files, report
+from experiments import environment, evaluation_files, results
 from experiments.answering import answers_of
 from experiments.config import Experiment
-from experiments.ensemble import class_names_of, figures_of, members_of, stride_of
+from experiments.ensemble import class_names_of, figures_of, members_of
 from experiments.evaluation_config import EvaluateConfig
 from experiments.members import Member, run_config
 from experiments.options import parse_options
@@ -44,6 +44,7 @@ from jaxcnn.cli.output import Output
 from jaxcnn.data.data_config import DataConfig
 from jaxcnn.data.sources import open_source
 from jaxcnn.errors import UserError
+from jaxcnn.evaluation.classifier import stride_of
 from jaxcnn.evaluation.protocols import looks, usual_scales
 from jaxcnn.evaluation.scores import class_counts, error
 from jaxcnn.training.bucket import is_address
@@ -103,7 +104,7 @@ def evaluate(config: EvaluateConfig, output: Output) -> None:
         answer()
         wait_for_all()
         return
-    hardware = report.hardware(layout.devices if jax.process_count() == 1 else jax.devices())
+    hardware = environment.hardware(layout.devices if jax.process_count() == 1 else jax.devices())
     path = Path(config.output or _output(config, members, data.eval_split, scales))
     with evaluation_files.folder_for(path) as folder:
         print(f"{'; '.join(m.title for m in members)}; on {hardware}.", flush=True)
@@ -123,10 +124,12 @@ def evaluate(config: EvaluateConfig, output: Output) -> None:
             "published": figures_of(config.protocol, scales, members)
             if whole and source.name.partition(":")[0] == "imagenet2012"
             else None,
-            "classes": report.class_accuracy(*class_counts(answers, len(class_names)), class_names),
+            "classes": results.class_accuracy(
+                *class_counts(answers, len(class_names)), class_names
+            ),
             "shapes": shapes,
             "hardware": hardware,
-            "versions": report.versions(),
+            "versions": environment.versions(),
             "seconds": round(time.monotonic() - started, 1),
         }
         evaluation_files.write(folder, result, answers, class_names)

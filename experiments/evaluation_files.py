@@ -4,17 +4,15 @@ import contextlib
 import csv
 import io
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.report import class_lines
+from experiments.results import class_lines
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.answers import Answers
 from jaxcnn.evaluation.scores import confusion
-from jaxcnn.files import write_atomically, writing
+from jaxcnn.files import whole_folder, write_atomically
 from jaxcnn.inspection.confusion import draw_confusion
 
 FILES = {
@@ -35,17 +33,8 @@ def folder_for(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not (path.is_dir() and {p.name for p in path.iterdir()} <= set(FILES)):
         raise UserError(f"{path} is no earlier evaluation; give another folder by --output.")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    with writing(path):
-        unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        with writing(path):
-            if path.exists():
-                shutil.rmtree(path)
-            unfinished.rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with whole_folder(path) as folder:
+        yield folder
 
 
 def write(

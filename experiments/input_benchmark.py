@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import report
+from experiments import environment
 from experiments.input_contestant import Settings
 from experiments.input_images import NAME, write_photographs
 from experiments.turns import Contestant, EndedError, contestant
@@ -244,7 +244,7 @@ def main(argv: Sequence[str], output: Output) -> int:
             "command": " ".join(["python -m experiments.input_benchmark", *argv]),
             "date": datetime.date.today().isoformat(),
             "cores": os.cpu_count(),
-            "versions": report.versions() | _versions(peers),
+            "versions": environment.versions() | _versions(peers),
             "results": lines,
         }
         write_atomically(options.output, json.dumps(result, indent=2) + "\n")

@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-from experiments import report
+from experiments import environment
 from experiments.any_recipe import asked_for
 from experiments.config import Experiment
 from experiments.images import augment_by
@@ -101,9 +101,8 @@ def found(config: Experiment, limit: int | None) -> tuple[Tried, str]:
     parts = make_parts(config)
     layout, examples = parts.layout, len(parts.data.train)
     limit = limit or available(layout)
-    print(
-        f"{'batch':>8}{'GiB':>10}   of {limit / _GIB:.3f} GiB on {report.hardware(layout.devices)}"
-    )
+    hardware = environment.hardware(layout.devices)
+    print(f"{'batch':>8}{'GiB':>10}   of {limit / _GIB:.3f} GiB on {hardware}")
 
     def try_batch(batch: int) -> Tried:
         tried = Tried(batch, _step_memory(config, parts, batch))

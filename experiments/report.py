@@ -1,181 +1,164 @@
-"""The result of a run, as the dict that is written and as the text that is printed."""
+# PYTHON_ARGCOMPLETE_OK
+"""A page about a run, or about several: one HTML file that holds all it shows.
 
-import importlib.metadata
-import os
-import platform
-from collections.abc import Mapping, Sequence
+    python -m experiments.report runs/vgg_imagenet/digits
+    python -m experiments.report runs/vgg_imagenet/digits runs/other --output=both.html
+
+Result, curves, configuration (beside the nearest preset; of several runs what differs), accuracy
+per class, confusions, the worst mistakes as pictures, the first layer's filters, where the time
+went, and the environment. The run may be unfinished; what it does not have is said in the page. A
+run is named by its work directory, or by what it was copied to (its checkpoint.bucket).
+
+The network is asked about the images that the run was tested or evaluated on: that of the best
+checkpoint, else of the newest. Of a finished run the confusions and the mistakes are added to its
+TensorBoard events, too.
+"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
-
-from jaxcnn.data.sources import Source
+from experiments.config import Experiment
+from experiments.copies import at_hand
+from experiments.fields import fields_of
+from experiments.members import run_config
+from experiments.nearest_preset import differences, nearest_preset
+from experiments.run import set_up_jax
+from experiments.run_contents import contents_of
+from experiments.tensorboard import show_answers
+from experiments.values import shown
+from experiments.workdir import RESULT
+from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import Parser
 from jaxcnn.errors import UserError
-from jaxcnn.training.goodput import goodput_text
-from jaxcnn.training.metrics import ClassSums, means
-from jaxcnn.version import __version__
+from jaxcnn.files import write_atomically, writing
+from jaxcnn.inspection.report import Run, Setting, mistakes_each, report_html
+from jaxcnn.training.bucket import is_address
+from jaxcnn.training.devices import ParallelConfig, make_layout
 
-FILES = {
-    "checkpoints": "the newest training states, to continue from",
-    "best": "the state of the best evaluation",
-    "metrics.jsonl": "every recorded metric, a JSON object to a line",
-    "tensorboard": "the same as TensorBoard events",
-    "curves.png": "loss and accuracy over the epochs",
-    "batch.png": "a training batch with its labels",
-    "result.json": "this result",
-}
+_WHERE = {"workdir", "restart", "resume"}  # no preset has anything to say about them
 
 
-def hardware(devices: Sequence[jax.Device]) -> str:
-    """Platform, devices and processes in words, such as ``'cpu (8 devices, 1 process)'``."""
-    kind = devices[0].device_kind
-    name = devices[0].platform if kind == devices[0].platform else f"{devices[0].platform} {kind}"
-    count, processes = len(devices), jax.process_count()
-    return (
-        f"{name} ({count} device{'s' * (count > 1)}, {processes} process{'es' * (processes > 1)})"
+def main(argv: Sequence[str], output: Output) -> int:
+    """Writes the page that the command line asks for; returns the exit status."""
+    parser = Parser("python -m experiments.report", __doc__ or "")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the work directory of a run")
+    parser.add_argument(
+        "--output",
+        metavar="FILE.html",
+        help="the page (default: report.html, in the work directory of a single run)",
     )
-
-
-def processor() -> str:
-    """The CPU and how many of its threads there are, in words."""
-    try:
-        described = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        described = []
-    names = [line.partition(":")[2].strip() for line in described if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} threads"
-
-
-def versions() -> dict[str, str]:
-    """The versions that a result may depend on."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-    return {
-        "jaxcnn": __version__,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
-
-
-def class_accuracy(
-    correct: jax.Array | np.ndarray, count: jax.Array | np.ndarray, class_names: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """For each class its accuracy (None where it has no image), correct answers and images.
-
-    Args:
-      correct: correct answers by class, shape ``(classes,)`` or longer.
-      count: images by class, likewise.
-      class_names: by class.
-    """
-    correct, count = np.asarray(correct), np.asarray(count)
-    return {
-        name: {
-            "accuracy": int(correct[k]) / int(count[k]) if count[k] else None,
-            "correct": int(correct[k]),
-            "count": int(count[k]),
-        }
-        for k, name in enumerate(class_names)
-    }
-
-
-def class_lines(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What ``class_accuracy`` found, a line to a class."""
-    width = max(map(len, classes), default=0)
-    lines = []
-    for name, found in classes.items():
-        share = "no image" if found["accuracy"] is None else f"{found['accuracy']:8.2%}"
-        lines.append(f"  {name:<{width}}  {share}  ({found['correct']} of {found['count']})")
-    return lines
-
-
-def measured(sums: ClassSums, source: Source, split: str | None) -> dict[str, Any]:
-    """What an evaluation of a split found; ``sums`` are those over all its images."""
-    return {
-        "split": f"{source.name} {split}",
-        "examples": int(sums.total.count),
-        "skipped": len(source) - int(sums.total.count),
-        **means(sums.total),
-        "classes": class_accuracy(sums.correct, sums.count, source.class_names),
-    }
-
-
-def result(
-    evaluated: Mapping[str, Any],
-    *,
-    test: Mapping[str, Any] | None,
-    epochs: float,
-    steps: int,
-    best: Mapping[str, float] | None,
-    devices: Sequence[jax.Device],
-) -> dict[str, Any]:
-    """What is written to ``result.json``, but for the time that it took.
-
-    Args:
-      evaluated: what the evaluation of the last state found, as of ``measured``.
-      test: the same of the split that is for the last state alone, if there is one.
-      epochs: epochs trained, not always whole.
-      steps: steps made.
-      best: the best evaluation's metrics; None where none gave a number.
-      devices: the devices used.
-    """
-    return {
-        **evaluated,
-        "best": best,
-        **({} if test is None else {"test": test}),
-        "epochs": epochs,
-        "steps": steps,
-        "hardware": hardware(devices),
-        "versions": versions(),
-    }
-
-
-def _accuracy(of: Mapping[str, Any]) -> str:
-    return (
-        f"top-1 accuracy {of['accuracy']:.2%}, top-5 {of['top5']:.2%}, loss {of['loss']:.4f} on "
-        f"the {of['examples']:,} images of {of['split']}"
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="ask the network about so many images at most, evenly spread; 0: about none "
+        "(default: all of the split)",
     )
+    arguments = parser.read(argv)
+    if arguments.images is not None and arguments.images < 0:
+        raise UserError(f"--images={arguments.images} must be 0 or more.")
+    runs = list(dict.fromkeys(arguments.runs))
+    path = Path(arguments.output or _output(runs))
+    if path.is_dir() or path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--output={path} is no page; give a file that ends in .html.")
+    with ExitStack() as stack:
+        folders = [stack.enter_context(at_hand(run)) for run in runs]
+        configs = [run_config(str(folder)) for folder in folders]
+        with writing(path):  # which is to be known before the network is asked anything
+            path.parent.mkdir(parents=True, exist_ok=True)
+        contents = _contents(runs, folders, configs, arguments.images, output)
+    settings, preset = _settings(configs, Path(runs[0]))
+    page = report_html(contents, settings, preset=preset)
+    write_atomically(path, page)
+    record = {
+        "output": str(path),
+        "bytes": len(page.encode()),
+        "runs": [{"run": run.workdir, "missing": list(run.missing)} for run in contents],
+    }
+    output.result(record, f"Written to {path}: {len(page.encode()) / 1e6:.2f} MB.")
+    return 0
 
 
-def _number(epochs: float) -> str:
-    """Epochs in words of at most two decimals."""
-    return f"{epochs:.2f}".rstrip("0").rstrip(".")
-
-
-def text(result: Mapping[str, Any], workdir: Path) -> str:
-    """What a run ends by saying.
-
-    Raises:
-      UserError: the result, which may come from a file, is none.
-    """
-    try:
-        return _text(result, workdir)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{workdir}/result.json is damaged ({type(error).__name__}: {error}); remove it, and "
-            "the same command writes it again."
-        ) from error
-
-
-def _text(result: Mapping[str, Any], workdir: Path) -> str:
-    # A run that was stopped and continued took longer than its last start.
-    took = "" if result["continued"] else f" in {result['seconds']:.0f} s"
-    epochs = f"{_number(result['epochs'])} epoch{'s' * (result['epochs'] != 1)}"
-    lines = [f"Result: {_accuracy(result)}, after {epochs} ({result['steps']:,} steps){took}."]
-    best, test = result["best"], result.get("test")
-    if best is not None:
-        lines.append(
-            f"Best: top-1 accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}, "
-            f"after epoch {_number(best['epoch'])}."
+def _contents(
+    runs: Sequence[str],
+    folders: Sequence[Path],
+    configs: Sequence[Experiment],
+    images: int | None,
+    output: Output,
+) -> list[Run]:
+    """What there is to show of each run; of what there is not a remark is made."""
+    set_up_jax(ParallelConfig())
+    layout = make_layout(ParallelConfig(), own=True)
+    contents = []
+    for run, name, folder, config in zip(runs, _names(runs), folders, configs, strict=True):
+        found = contents_of(
+            folder,
+            config,
+            layout,
+            name=name,
+            workdir=run,
+            images=images,
+            mistakes=mistakes_each(len(runs)),
         )
-    if test is not None:
-        lines.append(f"Test: {_accuracy(test)}, of the last state.")
-    if "goodput" in result:  # an earlier version's has none
-        lines.append(goodput_text(result["goodput"]))
-    if skipped := result["skipped"] + (test or {}).get("skipped", 0):
-        lines.append(f"Skipped: {skipped} images that could not be read.")
-    shown = result if test is None else test
-    lines.append("Accuracy per class:" if test is None else f"Accuracy per class, {test['split']}:")
-    lines += class_lines(shown["classes"])
-    lines.append(f"Written to {workdir}:")
-    lines += [f"  {name:<14} {what}" for name, what in FILES.items()]
-    return "\n".join(lines)
+        for sentence in found.missing:
+            output.note(f"{run}: {sentence}")
+        if not is_address(run):
+            _show_answers(folder, found, output)
+        contents.append(found)
+    return contents
+
+
+def _show_answers(workdir: Path, run: Run, output: Output) -> None:
+    """Adds the answers of a finished run to its TensorBoard events, where they can be."""
+    if run.answered is not None and (workdir / RESULT).exists():
+        try:
+            show_answers(workdir, run.answered)
+        except UserError as error:
+            output.note(f"TensorBoard does not show the answers: {error}")
+
+
+def _settings(configs: Sequence[Experiment], workdir: Path) -> tuple[list[Setting], str]:
+    """Every field with its value in each run, and the name of the preset that one is beside.
+
+    Args:
+      configs: of the runs.
+      workdir: of the first.
+    """
+    differing, name, left_out = {}, "", _WHERE
+    if len(configs) == 1:
+        recipe, preset, theirs = nearest_preset(configs[0], workdir)
+        differing, name = differences(configs[0], theirs), f"{recipe} {preset}"
+        left_out = set()
+    return [
+        Setting(
+            name=ours.name,
+            meaning=ours.help,
+            values=tuple(shown(field.default) for field in (ours, *others)),
+            preset=shown(differing[ours.name])
+            if ours.name in differing and ours.name not in _WHERE
+            else None,
+        )
+        for ours, *others in zip(*map(fields_of, configs), strict=True)
+        if ours.name not in left_out
+    ], name
+
+
+def _names(runs: Sequence[str]) -> list[str]:
+    """The shortest ends of the runs' paths by which they are told apart."""
+    parts = [run.rstrip("/").split("/") for run in runs]
+    length = 1
+    while length < max(map(len, parts)) and len({tuple(p[-length:]) for p in parts}) < len(parts):
+        length += 1
+    return ["/".join(p[-length:]) for p in parts]
+
+
+def _output(runs: Sequence[str]) -> Path:
+    alone = len(runs) == 1 and not is_address(runs[0])
+    return (Path(runs[0]) if alone else Path()) / "report.html"
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, "report"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import commandline, report
+from experiments import commandline, environment, results
 from experiments.config import FREE_AMONG_PROCESSES, Experiment
 from experiments.copies import bring_back, copied
 from experiments.images import statistics_of
@@ -152,7 +152,7 @@ def _run(
     result = from_first(lambda: workdir.inspect(state_bytes=parts.state_bytes))
     if primary:
         print(
-            f"jaxcnn {__version__}: {recipe} {preset} on {report.hardware(layout.devices)}; "
+            f"jaxcnn {__version__}: {recipe} {preset} on {environment.hardware(layout.devices)}; "
             f"work directory {workdir.path}",
             flush=True,
         )
@@ -172,7 +172,7 @@ def _run(
         if primary:
             with copied(workdir, timeline):  # what a killed process has left to do
                 print("This run is finished.", flush=True)
-                output.result(result, report.text(result, workdir.path))
+                output.result(result, results.text(result, workdir.path))
         return 0
 
     continued = workdir.has_checkpoints()
@@ -209,7 +209,7 @@ def _run(
                     title=f"{recipe} {preset}",
                 )
                 write_result(workdir.path, result)
-                output.result(result, report.text(result, workdir.path))
+                output.result(result, results.text(result, workdir.path))
     except Interrupted as interruption:
         if primary:
             again = ", without --config.restart," if config.restart else ""

@@ -19,6 +19,7 @@ from jaxcnn.data.statistics import Statistics
 from jaxcnn.errors import UserError
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained import Pretrained, load_pretrained
+from jaxcnn.pretrained.class_names import same_classes
 from jaxcnn.training.checkpoint_folder import damaged_in, steps_in
 from jaxcnn.training.checkpoint_reading import read_variables
 from jaxcnn.training.checkpoints import Checkpoints
@@ -65,7 +66,7 @@ def load_weights(config: Experiment, data: Data) -> Pretrained | None:
             f"data.normalization={config.data.normalization} is another way; leave it to the file "
             "by --config.data.normalization=None."
         )
-    if weights.class_names in (None, class_names):
+    if weights.class_names is None or same_classes(weights.class_names, class_names):
         return weights
     # As many classes, but others: what is left out here stays as `model.init` draws it.
     flat = flatten_dict(weights.variables)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import commandline, report
+from experiments import commandline, environment
 from experiments.config import Experiment
 from experiments.fields import fields_of, replaced
 from experiments.outcomes import Outcome, Spread, summary, table
@@ -119,7 +119,7 @@ def run_study(study: Study, config: StudyConfig, preset: str, output: Output) ->
         },
         "config": commandline.to_dict(config),
         "hardware": next(iter(outcomes.values()))[0].hardware,
-        "versions": report.versions(),
+        "versions": environment.versions(),
     }
     lines = errors_table(result)
     draw_comparison(

@@ -9,11 +9,12 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from experiments import commandline, report
+from experiments import commandline, environment, results
 from experiments.config import Experiment
 from experiments.curvature import curvature_measurer
 from experiments.images import STATISTICS, Data, augment_by
 from experiments.start import restored
+from experiments.tensorboard import first_filters, show_training
 from experiments.workdir import Workdir
 from jaxcnn.data.pipeline import Batch, EvalBatches, iterate
 from jaxcnn.data.statistics import Statistics
@@ -140,7 +141,7 @@ def train(
                     "config": commandline.to_dict(config),
                     "preprocessing": preprocessing.to_json(),
                     "class_names": list(data.train.class_names),
-                    "versions": report.versions(),
+                    "versions": environment.versions(),
                 },
                 records=records,
                 progress=bar,
@@ -150,12 +151,17 @@ def train(
             ).run(state)
         tested = None
         if (test := data.test_batches) is not None:
-            tested = report.measured(evaluate_on(state, test), test.source, config.data.test_split)
+            tested = results.measured(evaluate_on(state, test), test.source, config.data.test_split)
+        with timeline.doing(Activity.SAVING, "the pictures"):
+            reached, variables = layout.fetch((state.step, state.variables()))
+            if primary:
+                found = first_filters(model, variables, preprocessing, config.data.image_size)
+                show_training(records, config, int(reached), workdir.path / "batch.png", found)
         wait_for_all()  # while one still saves, none may end all at once
     timeline.turn_to(Activity.SAVING, "the result")
-    step = int(layout.fetch(state.step))
-    result = report.result(
-        report.measured(sums, data.eval, config.data.eval_split),
+    step = int(reached)
+    result = results.result(
+        results.measured(sums, data.eval, config.data.eval_split),
         test=tested,
         epochs=epochs_after(step, steps_per_epoch),
         steps=step,

@@ -7,6 +7,7 @@ answers are lines of JSON.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,9 @@ class Contestant:
         status = self._process.wait()
         self._errors.seek(0)
         reasons = self._errors.read().strip().splitlines()
-        raise EndedError(status, reasons[-1] if reasons else "no reason given")
+        killed = status == -signal.SIGKILL
+        unsaid = "killed, as where memory runs out" if killed else "no reason given"
+        raise EndedError(status, reasons[-1] if reasons else unsaid)
 
 
 @contextlib.contextmanager

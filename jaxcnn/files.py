@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,26 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             raise
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder that takes the place of ``path``, and of what is there, at the end.
+
+    Raises:
+      UserError: the file system does not take it; what was there is as it was, or gone.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    with writing(path):
+        unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        with writing(path):
+            if path.exists():
+                shutil.rmtree(path)
+            unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The object that a file of JSON holds.
 
@@ -48,8 +69,17 @@ def read_object(path: Path) -> dict[str, Any]:
       OSError: the file cannot be read.
       ValueError: it holds something else; the text says what, in a few words.
     """
+    return parse_object(path.read_bytes())
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """The object that the bytes of JSON are.
+
+    Raises:
+      ValueError: they are something else; the text says what, in a few words.
+    """
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(found, dict):

@@ -13,6 +13,8 @@ from jaxcnn.mean_image import MeanImage
 Normalization = Literal["unit", "half", "lenet", "mean", "mean_std", "mean_image_std", "pixel_mean"]
 ChannelOrder = Literal["RGB", "BGR"]
 
+_LARGEST_SIDE = 2**13  # of what a file of weights may ask every image to become
+
 # Of those that need no statistics: mean and standard deviation of each channel, in grey levels.
 FIXED: Mapping[str, tuple[float, float]] = {
     "unit": (0.0, 255.0),
@@ -55,6 +57,7 @@ class Preprocessing:
       channel_order: of the network's input, where it has three channels.
       shorter_side: what the shorter side of an image is resized to, in pixels; None: not known.
       crop: side of the square that is then cropped from the centre, in pixels; None: not known.
+      padding: zeros put on every side of the image before that, in pixels.
       mean_image: of each pixel, its channels in the network's order; subtracted in place of `mean`
         from images of its own size. From others, as a network that is swept over larger images is
         given, `mean` is. None: always.
@@ -65,6 +68,7 @@ class Preprocessing:
     channel_order: ChannelOrder = "RGB"
     shorter_side: int | None = None
     crop: int | None = None
+    padding: int = 0
     mean_image: MeanImage | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +78,12 @@ class Preprocessing:
             raise ValueError(f"channel_order is 'RGB' or 'BGR', not {self.channel_order!r}")
         if self.channel_order == "BGR" and len(self.mean) != 3:
             raise ValueError(f"{len(self.mean)} channels cannot be in the order BGR")
+        for name, least in (("shorter_side", 1), ("crop", 1), ("padding", 0)):
+            pixels = getattr(self, name)
+            if pixels is None and name != "padding":
+                continue
+            if type(pixels) is not int or not least <= pixels <= _LARGEST_SIDE:
+                raise ValueError(f"{name} is {least} to {_LARGEST_SIDE} pixels, not {pixels!r}")
         if self.mean_image is not None and self.mean_image.shape[-1] != len(self.mean):
             raise ValueError(
                 f"a mean image of {self.mean_image.shape[-1]} channels and {len(self.mean)} means"
@@ -161,7 +171,10 @@ class Preprocessing:
     def to_json(self) -> dict[str, Any]:
         """The fields, tuples as lists; `from_json` gives back the same to the bit."""
         fields = dataclasses.asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        # What most lack is left out: a file says what it said before there was such a thing.
         del fields["mean_image"]
+        if not self.padding:
+            del fields["padding"]
         if self.mean_image is not None:
             fields["mean_image"] = self.mean_image.to_json()
         return fields

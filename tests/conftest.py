@@ -23,3 +23,20 @@ def compile_quickly():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says whether pages were opened in a browser: without one those tests are skipped."""
+    outcomes = {
+        outcome: [
+            report
+            for report in terminalreporter.stats.get(outcome, [])
+            if "_in_a_browser" in getattr(report, "nodeid", "")
+        ]
+        for outcome in ("passed", "failed", "error", "skipped")
+    }
+    if not any(outcomes.values()):
+        return
+    counts = ", ".join(f"{len(of)} {outcome}" for outcome, of in outcomes.items() if of)
+    why = {report.longrepr[2] for report in outcomes["skipped"]}
+    terminalreporter.write_line(f"Browser: tests in one: {'; '.join([counts, *sorted(why)])}.")

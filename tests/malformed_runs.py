@@ -101,7 +101,7 @@ def configurations(folder):
 
 def work_directories(folder):
     """The JSON files of a finished run."""
-    from experiments import report
+    from experiments import results
     from experiments.commandline import to_dict
     from experiments.images import STATISTICS, statistics_of
     from experiments.members import run_config
@@ -133,7 +133,7 @@ def work_directories(folder):
         damage = mutated if path.suffix == ".jsonl" else mutated_json
         path.write_bytes(damage(files[path], draw))
         reading = [
-            lambda: report.text(workdir.inspect(state_bytes=1) or result, folder),
+            lambda: results.text(workdir.inspect(state_bytes=1) or result, folder),
             lambda: run_config(str(folder)),
             lambda: read_outcome(folder, 0),
             lambda: read_metrics(folder / "metrics.jsonl"),

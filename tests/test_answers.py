@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from experiments.report import class_accuracy
+from experiments.results import class_accuracy
 from jaxcnn.evaluation.answers import Answers, answer_all
 from jaxcnn.evaluation.buckets import Buckets, Item
 from jaxcnn.evaluation.scores import class_counts, confusion, error, wilson

@@ -37,7 +37,7 @@ def made(tmp_path, **counts):
     """What the command wrote of faults that a run survived."""
     output = tmp_path / "faults.json"
     arguments = [*only(**counts), f"--workdir={tmp_path / 'runs'}", f"--output={output}"]
-    assert command.main(arguments) == 0
+    assert command.main(arguments, Output()) == 0
     result = json.loads(output.read_text())
     assert not result["interrupted"]
     return result["faults"]

@@ -74,3 +74,13 @@ def test_a_batch_is_laid_out_in_order(mode):
 def test_more_devices_than_there_are_is_one_sentence():
     with pytest.raises(UserError, match=r"parallel.devices=9 but .* 8"):
         make_layout(ParallelConfig(devices=9))
+
+
+def test_a_replicated_state_is_written_over_by_its_successor():
+    """What is laid out is donated for good: its memory becomes the result's."""
+    layout = JitLayout(tuple(jax.devices()[:1]))
+    state = layout.replicate(jax.jit(lambda: jax.numpy.ones((512, 512)))())
+    place = state.unsafe_buffer_pointer()
+    after = layout.compile(lambda x: x + 1, donate=(0,))(state)
+    assert state.is_deleted()
+    assert after.unsafe_buffer_pointer() == place

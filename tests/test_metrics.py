@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.report import class_accuracy
+from experiments.results import class_accuracy
 from jaxcnn.training.metrics import (
     ClassSums,
     Sums,

@@ -22,7 +22,7 @@ from documentation import (
     run_python,
 )
 
-from experiments import benchmark, commandline, comparison, input_benchmark, report, study
+from experiments import benchmark, commandline, comparison, input_benchmark, results, study
 from experiments import digits as digits_table
 from experiments.faults.command import FaultsConfig, lines_of
 from jaxcnn import list_models
@@ -224,7 +224,7 @@ def test_the_table_of_networks_is_whole_and_right():
 def test_the_figures_are_those_of_the_committed_files():
     digits = json.loads((RESULTS / "vgg_imagenet_digits.json").read_text())
     assert digits["command"] in COMMANDS
-    text = report.text(digits["result"], Path("runs/vgg_imagenet/digits"))
+    text = results.text(digits["result"], Path("runs/vgg_imagenet/digits"))
     assert f"```text\n{text}\n```" in README
     speed = json.loads((RESULTS / "benchmark_vgg16_cpu.json").read_text())
     assert speed["command"] in COMMANDS

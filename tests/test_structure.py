@@ -24,13 +24,21 @@ MAY_IMPORT = {
     "jaxcnn/training": {"jaxcnn.losses", "jaxcnn.training", *GROUND},
     "jaxcnn/inspection": {"jaxcnn.inspection", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
     "jaxcnn/pretrained": {"jaxcnn.pretrained", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
-    "jaxcnn/evaluation": {"jaxcnn.evaluation", *GROUND},
+    "jaxcnn/exporting": {"jaxcnn.exporting", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
+    "jaxcnn/evaluation": {"jaxcnn.evaluation", "jaxcnn.preprocessing", *GROUND},
     # Commands for one network, without training: they meet all that is below but that.
     "jaxcnn/cli": {
         "jaxcnn.cli",
         *(
             f"jaxcnn.{room}"
-            for room in ("models", "pretrained", "evaluation", "inspection", "data")
+            for room in (
+                "models",
+                "pretrained",
+                "evaluation",
+                "exporting",
+                "inspection",
+                "data",
+            )
         ),
         "jaxcnn.preprocessing",
         *GROUND,

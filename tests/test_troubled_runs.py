@@ -23,7 +23,8 @@ from jaxcnn.cli.output import Output
 from jaxcnn.files import writing
 from jaxcnn.training import manifest
 from jaxcnn.training.checkpoints import Checkpoints
-from jaxcnn.training.records import Records, _Growing
+from jaxcnn.training.growing_file import GrowingFile
+from jaxcnn.training.records import Records
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -193,7 +194,7 @@ class Disk:
                 full()
 
         self._patch.setattr(manifest, "write", full)
-        self._patch.setattr(_Growing, "append", append)
+        self._patch.setattr(GrowingFile, "append", append)
 
     def make_room(self):
         if self.real:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import report
+from experiments import environment
 from experiments.contestants import Contestant, Task
 from experiments.network import on_devices
 from experiments.plain_training import NORMALISE, batch_shapes, memory, plain_training
@@ -152,6 +152,6 @@ def prepare(task: Task, *, devices: int | None = None, deterministic: bool = Fal
     return Contestant(
         advance=advance,
         wait=lambda: jax.block_until_ready(started),
-        versions={name: report.versions()[name] for name in ("jaxcnn", "jax", "flax")},
+        versions={name: environment.versions()[name] for name in ("jaxcnn", "jax", "flax")},
         peak_memory=lambda: peak_memory(layout.devices[0]),
     )

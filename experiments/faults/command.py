@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import jax
 
-from experiments import report
+from experiments import environment
 from experiments.faults import kills, losses, stops
 from experiments.faults.bench import Bench
 from experiments.faults.damage import Damage
@@ -200,8 +200,8 @@ def main(argv: Sequence[str], output: Output) -> int:
         "interrupted": interrupted,
         "minutes": round((time.monotonic() - began) / 60, 1),
         "faults": summaries,
-        "hardware": report.hardware(jax.devices()),
-        "versions": report.versions(),
+        "hardware": environment.hardware(jax.devices()),
+        "versions": environment.versions(),
     }
     said = [f"\n{lines_of(summaries)}\n"]
     if failures:

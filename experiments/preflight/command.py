@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from experiments import report
+from experiments import environment
 from experiments.any_recipe import asked_for
 from experiments.config import Experiment
 from experiments.ownership import Ownership
@@ -111,7 +111,7 @@ def _look(config: Experiment, recipe: str, preset: str, examiner: Examiner) -> R
     return {
         "host": socket.gethostname(),
         "started": [recipe, preset],
-        "versions": report.versions(),
+        "versions": environment.versions(),
         "clock": clock,
         "devices": devices,
         "gpus": gpus_there(),

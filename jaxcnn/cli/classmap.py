@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scale",
         type=int,
         metavar="PIXELS",
-        help="the image's shorter side is made so long (default: as the network is used to)",
+        help="the image's shorter side is made so long (default: twice what it is used to)",
     )
 
 
@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """
     path = picture_path(arguments)
     looked = looked_into(arguments, output)
-    if arguments.scale is not None:
-        looked = dataclasses.replace(looked, scale=arguments.scale)
+    scale = 2 * looked.size if arguments.scale is None else arguments.scale
+    looked = dataclasses.replace(looked, scale=scale)
     if looked.scale < looked.size:
         raise UserError(f"--scale must be {looked.size} or more, not {looked.scale}.")
     name, pixels = looked.shown(arguments.image, whole=True)

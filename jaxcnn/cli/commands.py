@@ -14,6 +14,12 @@ from jaxcnn.version import __version__
 # `run(arguments, output) -> exit status`; and what it does, in a few words.
 COMMANDS = {
     "list": ("jaxcnn.cli.listing", "the networks that there are"),
+    "summary": ("jaxcnn.cli.summary", "a network layer by layer, and what it costs"),
+    "complexity": ("jaxcnn.cli.complexity", "accuracy against multiply-adds, and errors by year"),
+    "predict": ("jaxcnn.cli.predict", "the most probable classes of images"),
+    "export": ("jaxcnn.cli.export", "a file of StableHLO or ONNX, which runs without jaxcnn"),
+    "share": ("jaxcnn.cli.share", "a folder of weights, as the Hugging Face hub has them"),
+    "inside": ("jaxcnn.cli.inside", "all that goes on in a network that is shown an image"),
     "filters": ("jaxcnn.cli.filters", "a picture of a convolution's filters"),
     "convolution": ("jaxcnn.cli.convolution", "what kernel, stride and padding make of an image"),
     "maps": ("jaxcnn.cli.maps", "a layer's feature maps, by channel"),

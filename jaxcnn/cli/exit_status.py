@@ -9,7 +9,8 @@ from typing import TextIO
 from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 
-_USER_MISTAKE, _INTERRUPTED, _READER_GONE = 2, 130, 141
+USER_MISTAKE = 2
+_INTERRUPTED, _READER_GONE = 130, 141
 
 
 def run_main(
@@ -37,7 +38,7 @@ def run_main(
             sys.stdout.flush()
     except UserError as error:
         print(f"{program}: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return _USER_MISTAKE
+        return USER_MISTAKE
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:

@@ -13,7 +13,8 @@ import numpy as np
 
 from jaxcnn.cli.looking import add_class, add_image, add_looked, looked_into, picture_path
 from jaxcnn.cli.output import Output
-from jaxcnn.inspection.gradcam import draw_grad_cam, grad_cam, last_maps
+from jaxcnn.inspection.feature_maps import map_layers
+from jaxcnn.inspection.gradcam import draw_grad_cam, grad_cam
 from jaxcnn.inspection.scores import class_label
 
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_looked(parser, "gradcam")
     add_image(parser)
     add_class(parser)
-    parser.add_argument("--layer", help="a layer with maps (default: the last that has)")
+    parser.add_argument("--layer", help="a layer with maps (default: the last but a pool)")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     label = looked.asked_class(arguments.label, pixels, output)
     model, variables = looked.network.model, looked.network.variables
     inputs = looked.inputs(pixels[None])
-    layer = arguments.layer or last_maps(model, variables, inputs)
+    layer = arguments.layer or map_layers(model, variables, inputs)[-1]
     maps = np.asarray(grad_cam(model, variables, inputs, jnp.array([label]), layer))[0]
     called = class_label(label, looked.network.class_names)
     draw_grad_cam(

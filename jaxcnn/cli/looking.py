@@ -49,6 +49,12 @@ class Looked:
         """What the network takes of images, uint8 ``(n, height, width, channels)``."""
         return self.preprocessing(jnp.asarray(pixels))
 
+    def level(self, grey: int) -> np.ndarray:
+        """A grey level of 0 to 255 as the network takes it, ``(channels,)``."""
+        pixels = np.full(self.shape, grey, np.uint8)
+        # Of a mean image the middle stands for all.
+        return np.asarray(self.inputs(pixels))[0, self.size // 2, self.size // 2]
+
     def shown(self, word: str, *, whole: bool = False) -> tuple[str, np.ndarray]:
         """The name of one image, and its pixels as the network sees them.
 

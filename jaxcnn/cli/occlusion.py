@@ -13,7 +13,7 @@ import numpy as np
 from jaxcnn.cli.looking import add_class, add_image, add_looked, looked_into, picture_path
 from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
-from jaxcnn.inspection.gradcam import last_maps
+from jaxcnn.inspection.feature_maps import map_layers
 from jaxcnn.inspection.occlusion import draw_occlusion, occluded
 from jaxcnn.inspection.scores import class_label
 
@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_looked(parser, "occlusion")
     add_image(parser)
     add_class(parser)
-    parser.add_argument("--layer", help="whose strongest map is watched (default: the last maps)")
+    parser.add_argument(
+        "--layer", help="whose strongest map is watched (default: the last but a pool)"
+    )
     parser.add_argument(
         "--size", type=int, metavar="PIXELS", help="of the square (default: a quarter of the image)"
     )
@@ -50,12 +52,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     label = looked.asked_class(arguments.label, pixels, output)
     network = looked.network
     inputs = looked.inputs(pixels[None])
-    layer = arguments.layer or last_maps(network.model, network.variables, inputs)
+    layer = arguments.layer or map_layers(network.model, network.variables, inputs)[-1]
     size = max(1, looked.size // 4) if arguments.size is None else arguments.size
     stride = max(1, looked.size // 32) if arguments.stride is None else arguments.stride
-    # Of a mean image the middle stands for all.
-    grey = np.full_like(pixels, arguments.grey)
-    fill = np.asarray(looked.inputs(grey[None]))[0, looked.size // 2, looked.size // 2]
     found = occluded(
         network.model,
         network.variables,
@@ -64,7 +63,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         layer,
         size=size,
         stride=stride,
-        fill=fill,
+        fill=looked.level(arguments.grey),
     )
     called = class_label(label, network.class_names)
     draw_occlusion(
@@ -77,7 +76,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         layer=layer,
         size=size,
         stride=stride,
-        fill=grey[0, 0],
+        grey=arguments.grey,
     )
     probability = np.asarray(found.probability)
     record = {

@@ -28,6 +28,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.models import features
@@ -129,9 +130,10 @@ def _at_a_layer(
             return module.pooled(args[0], jnp.add if rule == "reach" else _first_of_the_largest)
         if isinstance(module, Activation):
             back = functools.partial(_through_activation, rule, module.function)
-            return _sent_back_by(back, args[0], method(*args))
+            return _sent_back_by(back, args[0], lax.stop_gradient(method(*args)))
         if isinstance(module, LocalResponseNorm) and rule != "guided":
-            return _sent_back_by(lambda _, signal: signal, args[0], method(*args))
+            normalized = lax.stop_gradient(method(*args))
+            return _sent_back_by(lambda _, signal: signal, args[0], normalized)
     return method(*args, **kwargs)
 
 

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 
 from jaxcnn.inspection.pictures import save_figure
 
@@ -24,6 +22,10 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path) -
     Raises:
       UserError: the file cannot be written.
     """
+    # Not imported with this file: it is a fifth of what a command takes to start.
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
     classes = len(class_names)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = min(4 + 0.3 * classes, 14.0)

@@ -10,9 +10,10 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcnn.errors import UserError
-from jaxcnn.inspection.backward import check_channels, layer_of
+from jaxcnn.inspection.backward import check_channels, layer_of, layer_shape
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
 from jaxcnn.inspection.shades import Scale, as_rgb
+from jaxcnn.models import feature_names
 
 
 @functools.partial(jax.jit, static_argnames=("model", "layer"))
@@ -45,6 +46,21 @@ def check_maps(shape: tuple[int, ...], layer: str) -> None:
             f"layer '{layer}' comes after the maps: of an image it gives {shape[-1]} numbers; "
             "choose an earlier one, such as the last convolution."
         )
+
+
+def map_layers(
+    model: nn.Module, variables: Mapping[str, Any], images: jax.Array
+) -> tuple[str, ...]:
+    """The layers that have maps of more than one position, but for pools, in their order."""
+    found = []
+    for name in feature_names(model, images.shape):
+        # Auxiliary classifiers are there in training alone.
+        if name.startswith("aux") or name.split("/")[-1].startswith("pool"):
+            continue
+        shape = layer_shape(model, variables, images, name)
+        if len(shape) == 4 and shape[1:3] != (1, 1):
+            found.append(name)
+    return tuple(found)
 
 
 def map_scale(maps: np.ndarray, meaning: str) -> Scale:

@@ -15,7 +15,6 @@ from jaxcnn.inspection.feature_maps import check_maps
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
 from jaxcnn.inspection.scores import class_scores
 from jaxcnn.inspection.shades import Scale, as_rgb, laid_over
-from jaxcnn.models import feature_names
 
 
 def grad_cam(
@@ -82,21 +81,14 @@ def _grad_cam(
     return nn.relu((weights * maps).sum(axis=-1))
 
 
-def last_maps(model: nn.Module, variables: Mapping[str, Any], images: jax.Array) -> str:
-    """The last layer that has maps: the one that Grad-CAM is usually asked about."""
-    found = ""
-    for name in feature_names(model, images.shape):
-        if name.startswith("aux"):  # of training alone
-            continue
-        shape = layer_shape(model, variables, images, name)
-        if len(shape) == 4 and shape[1:3] != (1, 1):
-            found = name
-    return found
-
-
 def stretched(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     """A map ``(rows, columns)`` at the size of an image, interpolated between positions."""
     return np.asarray(jax.image.resize(jnp.asarray(maps), (height, width), "bilinear"))
+
+
+def evidence_scale(maps: np.ndarray) -> Scale:
+    """The colours of a Grad-CAM."""
+    return Scale("turbo", 0.0, float(maps.max()), "evidence (sum of weighted maps)")
 
 
 def draw_grad_cam(
@@ -115,8 +107,7 @@ def draw_grad_cam(
     Raises:
       UserError: the file cannot be written.
     """
-    scale = Scale("turbo", 0.0, float(maps.max()), "evidence (sum of weighted maps)")
-    pixels = as_rgb(image)
+    scale, pixels = evidence_scale(maps), as_rgb(image)
     over = laid_over(pixels, scale(stretched(maps, *pixels.shape[:2])), 0.5)
     panels = [
         Panel(pixels, "image"),

@@ -112,6 +112,12 @@ def _occluded(
     return Occlusion(probability, activation, answer, channel)
 
 
+def probability_scale(probability: np.ndarray, name: str) -> Scale:
+    """The colours of the probabilities of a class, from the least to the greatest that there is."""
+    low, high = float(probability.min()), float(probability.max())
+    return Scale("viridis", low, high, f"probability of '{name}'")
+
+
 def draw_occlusion(
     found: Occlusion,
     image: np.ndarray,
@@ -123,7 +129,7 @@ def draw_occlusion(
     layer: str,
     size: int,
     stride: int,
-    fill: np.ndarray,
+    grey: int,
 ) -> None:
     """Draws what the network answered, by the place of the square's centre.
 
@@ -137,27 +143,23 @@ def draw_occlusion(
       layer: the layer's name.
       size: of the square, in pixels.
       stride: of its places, in pixels.
-      fill: the square's colour, uint8, ``(channels,)``.
+      grey: the square's level, 0 to 255.
 
     Raises:
       UserError: the file cannot be written.
     """
     name = class_label(label, class_names)
     probability, activation = np.asarray(found.probability), np.asarray(found.activation)
-    sure = Scale("viridis", 0.0, 1.0, f"probability of '{name}'")
-    strong = Scale(
-        "inferno",
-        float(min(activation.min(), 0)),
-        float(activation.max()),
-        f"sum of {layer}'s channel {int(found.channel)}",
-    )
+    sure = probability_scale(probability, name)
+    meaning = f"sum of {layer}'s channel {int(found.channel)}"
+    strong = Scale("inferno", float(activation.min()), float(activation.max()), meaning)
     example = np.array(image)
     row, column = np.unravel_index(probability.argmin(), probability.shape)
     top, left = row * stride, column * stride
-    example[top : top + size, left : left + size] = fill
+    example[top : top + size, left : left + size] = grey
     answers, legend = _answers(np.asarray(found.answer), class_names)
-    placed = [
-        _placed(x, image.shape, size, stride)
+    shown = [
+        at_centres(x, image.shape, size, stride)
         for x in (sure(probability), strong(activation), answers)
     ]
     panels = [
@@ -166,7 +168,7 @@ def draw_occlusion(
         *(
             Panel(pixels, caption)
             for pixels, caption in zip(
-                placed,
+                shown,
                 (sure.meaning, strong.meaning, f"answer: {legend}"),
                 strict=True,
             )
@@ -200,7 +202,7 @@ def _answers(answers: np.ndarray, class_names: tuple[str, ...] | None) -> tuple[
     return pixels, ", ".join(legend)
 
 
-def _placed(colors: np.ndarray, shape: tuple[int, ...], size: int, stride: int) -> np.ndarray:
+def at_centres(colors: np.ndarray, shape: tuple[int, ...], size: int, stride: int) -> np.ndarray:
     """Colours of places in a white picture of the image's size, each about its square's centre."""
     height, width = shape[:2]
     picture = np.full((height, width, 3), 255, np.uint8)

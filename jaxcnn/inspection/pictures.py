@@ -1,4 +1,4 @@
-"""Pictures of runs, as PNG files: curves, a training batch with its labels, several compared.
+"""Pictures of runs: curves, a training batch with its labels, several compared.
 
 Drawn through matplotlib's objects alone; pyplot and its global state have no part in it.
 """
@@ -230,8 +230,21 @@ def _figure(width: float, height: float, **options: Any) -> "Figure":
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
-    """Writes a figure as a PNG file, whole or not at all; the same picture is the same bytes."""
-    png = io.BytesIO()
-    # Without matplotlib's version in it: the same picture is the same bytes.
-    figure.savefig(png, format="png", dpi=120, metadata={"Software": None})
-    write_atomically(path, png.getvalue())
+    """Writes a figure whole or not at all; the same picture is the same bytes.
+
+    Args:
+      figure: what is drawn.
+      path: the file, an SVG if it ends so and otherwise a PNG.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    from matplotlib import rc_context
+
+    kind = "svg" if path.suffix == ".svg" else "png"
+    # Neither matplotlib's version nor the time, and no names drawn at random within an SVG.
+    left_out = {"svg": ("Creator", "Date"), "png": ("Software",)}[kind]
+    picture = io.BytesIO()
+    with rc_context({"svg.hashsalt": "jaxcnn"}):
+        figure.savefig(picture, format=kind, dpi=120, metadata=dict.fromkeys(left_out))
+    write_atomically(path, picture.getvalue())

@@ -1,10 +1,8 @@
 """From a file of weights to a network that is ready to use."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,13 +13,15 @@ from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.pretrained.adapting import with_channels, with_classes
+from jaxcnn.pretrained.class_names import IMAGENET_CLASSES, imagenet_names
 from jaxcnn.pretrained.files import WeightFile, read_tensors
 from jaxcnn.pretrained.fitting import in_head, like_tensors
+from jaxcnn.pretrained.hub import at_hand, read_folder
 from jaxcnn.pretrained.keras import KERAS
 from jaxcnn.pretrained.mapping import tensors_to_variables
 from jaxcnn.pretrained.naming import OURS, Naming, differing_fields, variable_shapes
 from jaxcnn.pretrained.network import Pretrained, from_json
-from jaxcnn.pretrained.saving import FORMAT_VERSION
+from jaxcnn.pretrained.saving import FORMAT_VERSION, from_text
 from jaxcnn.pretrained.torchvision import TIMM, TORCHVISION
 
 
@@ -45,7 +45,9 @@ def load_pretrained(
 
     Args:
       name: of the network, one of ``list_models()``.
-      source: path of the file.
+      source: path of the file, or of a folder that `jaxcnn.pretrained.save_folder` wrote; or the
+        name of such a folder on the Hugging Face hub, ``'user/model'`` or ``'user/model@revision'``
+        (with the extra ``hub``).
       num_classes: None, for the file's; another number makes a new head.
       in_channels: None, for the file's; 1 sums the first kernel over its input channels so that a
         grey image gives what its RGB copy gave, n repeats them in turn, scaled by 3 / n; the
@@ -54,7 +56,8 @@ def load_pretrained(
       **fields: other fields of the network, such as ``dropout=0.2`` or ``dtype=jnp.bfloat16``.
 
     Returns:
-      The network, its variables as ``model.init`` would make them, and what was adapted. Images of
+      The network, its variables as ``model.init`` would make them, and what was adapted. The class
+      names of other libraries' files of 1000 classes are ImageNet's. Images of
       another size, and ``dense=True``, need nothing. The preprocessing of torchvision's GoogLeNet
       includes its ``transform_input``, which its published weights were trained with.
 
@@ -66,10 +69,14 @@ def load_pretrained(
         if number is not None and number < 1:
             raise UserError(f"{what} must be at least 1, not {number}.")
     create_model(name, **fields)  # a wrong name is told before a large file is read
-    file = read_tensors(Path(source))
-    load = _ours if file.metadata.get("format") == OURS.name else _published
-    network = with_channels(load(name, source, file, fields), in_channels)
-    return _as_initialized(with_classes(network, num_classes, seed))
+    path = at_hand(source)
+    file, header = read_folder(path) if path.is_dir() else (read_tensors(path), {})
+    header = header or file.metadata
+    if header.get("format") == OURS.name:
+        network = _ours(name, source, header, file.tensors, fields)
+    else:
+        network = _published(name, source, file, fields)
+    return _as_initialized(with_classes(with_channels(network, in_channels), num_classes, seed))
 
 
 def _published(
@@ -89,31 +96,37 @@ def _published(
     variables = tensors_to_variables(model, tensors, naming.name, source=source)
     if not any(in_head(path) for path in flatten_dict(variables)):
         notes.append("the file is without the top")
-    return Pretrained(model, variables, naming.preprocessing(model), None, tuple(notes))
+    # A file without names that has as many classes as ImageNet is taken for one of ImageNet.
+    names = imagenet_names() if model.num_classes == IMAGENET_CLASSES else None
+    return Pretrained(model, variables, naming.preprocessing(model), names, tuple(notes))
 
 
 def _ours(
-    name: str, source: str | os.PathLike[str], file: WeightFile, fields: Mapping[str, Any]
+    name: str,
+    source: str | os.PathLike[str],
+    header: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    fields: Mapping[str, Any],
 ) -> Pretrained:
-    """From a file that `save_weights` wrote."""
-    header = file.metadata
+    """From what `save_weights` or `save_folder` wrote."""
     if header.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"{source} was written by jaxcnn {header.get('version')} in a format that this one "
             "does not know; bring jaxcnn up to date."
         )
     try:
+        header = from_text(header)
         saved, naming = header["model"], header["names"]
-        saved_fields = from_json(json.loads(header["fields"]), len(file.tensors))
-        preprocessing, class_names = (
-            json.loads(header.get(key, "null")) for key in ("preprocessing", "class_names")
-        )
+        saved_fields = from_json(header["fields"], len(tensors))
+        preprocessing, class_names = header.get("preprocessing"), header.get("class_names")
+        written = create_model(saved, **saved_fields)
+        variable_shapes(written)
         if preprocessing is not None:
             preprocessing = Preprocessing.from_json(preprocessing)
         if class_names is not None:
             class_names = tuple(map(str, class_names))
-        written = create_model(saved, **saved_fields)
-        variable_shapes(written)
+            if len(class_names) != written.num_classes:
+                raise ValueError(f"{len(class_names)} names of {written.num_classes} classes")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{source} has a damaged header ({type(error).__name__}: {error}); save it again."
@@ -124,7 +137,7 @@ def _ours(
             f"{source} holds weights of '{saved}', not of '{name}': load it by that name."
         )
     model = create_model(saved, **{**saved_fields, **fields})
-    variables = tensors_to_variables(model, file.tensors, naming, source=source)
+    variables = tensors_to_variables(model, tensors, naming, source=source)
     return Pretrained(model, variables, preprocessing, class_names, ())
 
 

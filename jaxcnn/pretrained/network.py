@@ -25,7 +25,7 @@ class Pretrained:
       variables: its own, for ``model.apply(variables, images)``.
       preprocessing: what ``images`` are made by, from images in RGB; None where a file of ours was
         saved without.
-      class_names: of each logit; None: not in the file.
+      class_names: of each logit; None: not known.
       notes: what differs from the file, in a sentence each, such as a new head.
     """
 

@@ -21,6 +21,7 @@ from jaxcnn.pretrained.torchvision import TORCHVISION
 from jaxcnn.version import __version__
 
 FORMAT_VERSION = "1"
+_JSON = ("fields", "preprocessing", "class_names")  # what is no text by itself
 
 
 def save_weights(
@@ -58,6 +59,25 @@ def save_weights(
     """
     if Path(path).suffix in (".pth", ".pt", ".bin", ".h5"):
         raise UserError(f"{path} would be a safetensors file; end its name in .safetensors.")
+    _, tensors, header = described(
+        name_or_model, variables, preprocessing=preprocessing, class_names=class_names
+    )
+    from jaxcnn.pretrained.safetensors_files import write_safetensors
+
+    write_safetensors(Path(path), tensors, to_text(header))
+
+
+def described(
+    name_or_model: str | nn.Module,
+    variables: Mapping[str, Any],
+    *,
+    preprocessing: Preprocessing | None,
+    class_names: Sequence[str] | None,
+) -> tuple[nn.Module, dict[str, np.ndarray], dict[str, Any]]:
+    """What is written of a network: the network, its tensors, and what is said of them, JSON-able.
+
+    The arguments, and what is raised, are those of `save_weights`.
+    """
     flat = flatten_dict(dict(variables))
     if isinstance(name_or_model, str):
         model = like_found(create_model(name_or_model), {p: np.shape(flat[p]) for p in flat})
@@ -78,18 +98,35 @@ def save_weights(
         for key in [key for key in tensors if key.endswith(".running_var")]:
             counter = key.replace("running_var", "num_batches_tracked")
             tensors[counter] = np.zeros((), np.int64)
-    metadata = {
+    header = {
         "format": OURS.name,
         "format_version": FORMAT_VERSION,
         "version": __version__,
         "model": name,
-        "fields": json.dumps(fields),
+        "fields": fields,
         "names": naming.name,
     }
     if preprocessing is not None:
-        metadata["preprocessing"] = json.dumps(preprocessing.to_json())
+        header["preprocessing"] = preprocessing.to_json()
     if class_names is not None:
-        metadata["class_names"] = json.dumps(list(class_names))
-    from jaxcnn.pretrained.safetensors_files import write_safetensors
+        header["class_names"] = list(class_names)
+    return model, tensors, header
 
-    write_safetensors(Path(path), tensors, metadata)
+
+def to_text(header: Mapping[str, Any]) -> dict[str, str]:
+    """What `described` says, as the header of a file has it: all texts, some of them JSON's."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in header.items()
+    }
+
+
+def from_text(header: Mapping[str, Any]) -> dict[str, Any]:
+    """What `to_text` was given, from what it gave, or from that itself.
+
+    Raises:
+      ValueError, RecursionError: a text is none of JSON's.
+    """
+    return {
+        key: json.loads(value) if key in _JSON and isinstance(value, str) else value
+        for key, value in header.items()
+    }

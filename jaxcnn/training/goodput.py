@@ -11,7 +11,8 @@ from typing import Any
 
 from jaxcnn.training.activity import Activity
 
-_WORDS = {
+WORDS = {
+    Activity.STEPS: "useful steps",
     Activity.START_UP: "start-up",
     Activity.COMPILATION: "compilation",
     Activity.DATA: "waiting for data",
@@ -19,6 +20,7 @@ _WORDS = {
     Activity.SAVING: "saving",
     Activity.REPEATED_STEPS: "steps done again",
 }
+"""What each activity is called."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,9 @@ def goodput(earlier: EarlierStarts, spent: Mapping[str, float]) -> dict[str, Any
 def goodput_text(found: Mapping[str, Any]) -> str:
     """What ``goodput`` found, in one line."""
     seconds, starts = found["seconds"], found["starts"]
-    others = ", ".join(f"{words} {seconds[kind]:.1f} s" for kind, words in _WORDS.items())
+    others = ", ".join(
+        f"{words} {seconds[kind]:.1f} s" for kind, words in WORDS.items() if kind != Activity.STEPS
+    )
     return (
         f"Goodput: {found['share']:.1%} of {sum(seconds.values()):.1f} s in useful steps; {others}"
         f"{f'; over {starts} starts' if starts > 1 else ''}."

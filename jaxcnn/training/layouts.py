@@ -200,6 +200,12 @@ def _replicated(tree: Any, mesh: Mesh) -> Any:
 
 
 def _put(x: Any, sharding: NamedSharding) -> jax.Array:
-    """Host values, the same on every process, as one array."""
+    """Values that are the same on every process as one array."""
+    if isinstance(x, jax.Array) and x.is_fully_addressable and sharding.is_fully_replicated:
+        # Not by the host: on CPU it would share memory with numpy's, into which XLA writes no
+        # successor of a donated state, and the first step would need room for one more.
+        devices = sharding.addressable_devices
+        shards = [jax.device_put(x, device, may_alias=False) for device in devices]
+        return jax.make_array_from_single_device_arrays(x.shape, sharding, shards)
     value = np.asarray(x)
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])

@@ -5,20 +5,15 @@ bytes as one that was not. Times go to ``timings.jsonl``. The TensorBoard events
 """
 
 import json
-import os
-import socket
-import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.record_writer import masked_crc32c
-
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically, writing
+from jaxcnn.training.events import Events
+from jaxcnn.training.growing_file import GrowingFile
 
 # What every line says, and of what types.
 _METRICS = {"kind": str, "step": int, "epoch": int | float}
@@ -54,18 +49,10 @@ class Records:
             return line["step"] < step or (line["step"] == step > 0 and (evaluated or of_step))
 
         with writing(workdir):
-            (workdir / "tensorboard").mkdir(parents=True, exist_ok=True)
-        self._metrics = _Growing(_cut(workdir / "metrics.jsonl", _METRICS, stands))
-        self._timings = _Growing(_cut(workdir / "timings.jsonl", _TIMINGS, lambda line: True))
-        # TensorBoard reads its files by name: this is the last, though the clock was set back.
-        earlier = (p.name.split(".")[3] for p in workdir.glob("tensorboard/events.out.tfevents.*"))
-        now = max([int(time.time()), *(int(stamp) + 1 for stamp in earlier if stamp.isdecimal())])
-        events = f"events.out.tfevents.{now}.{socket.gethostname()}.{os.getpid()}"
-        self._events = _Growing(workdir / "tensorboard" / events)
-        self._events.append(_framed(Event(wall_time=time.time(), file_version="brain.Event:2")))
-        # TensorBoard forgets what earlier files hold from this step on.
-        start = SessionLog(status=SessionLog.START)
-        self._events.append(_framed(Event(step=step + 1, session_log=start)))
+            workdir.mkdir(parents=True, exist_ok=True)
+        self._metrics = GrowingFile(_cut(workdir / "metrics.jsonl", _METRICS, stands))
+        self._timings = GrowingFile(_cut(workdir / "timings.jsonl", _TIMINGS, lambda line: True))
+        self._events = Events(workdir, after=step)
 
     def metrics(
         self, kind: str, step: int, epoch: float, values: Mapping[str, float | Sequence[int]]
@@ -82,14 +69,22 @@ class Records:
         """
         if self._enabled:
             self._metrics.append(_line({**values, "kind": kind, "step": step, "epoch": epoch}))
-            scalars = Summary(
-                value=[
-                    Summary.Value(tag=f"{kind}/{name}", simple_value=float(value))
-                    for name, value in values.items()
-                    if not isinstance(value, Sequence)
-                ]
-            )
-            self._events.append(_framed(Event(step=step, wall_time=time.time(), summary=scalars)))
+            scalars = {
+                f"{kind}/{name}": value
+                for name, value in values.items()
+                if not isinstance(value, Sequence)
+            }
+            self._events.scalars(step, scalars)
+
+    def picture(self, name: str, step: int, png: bytes) -> None:
+        """Shows a picture in TensorBoard, which is part of no other record."""
+        if self._enabled:
+            self._events.picture(name, step, png)
+
+    def hyper_parameters(self, values: Mapping[str, Any], metrics: Sequence[str]) -> None:
+        """Shows a configuration beside some metrics in TensorBoard: `Events.hyper_parameters`."""
+        if self._enabled:
+            self._events.hyper_parameters(values, metrics)
 
     def timings(self, step: int, **values: float | Mapping[str, float]) -> None:
         """Adds a line of what differs from run to run, in seconds or per second."""
@@ -178,36 +173,3 @@ def _cut(
             if len(kept) < path.stat().st_size:
                 write_atomically(path, kept)
     return path
-
-
-def _framed(event: Event) -> bytes:
-    """An event as a TFRecord: length, its checksum, the data, their checksum.
-
-    tensorboardX's own writer is a thread that loses its queue in a kill and hangs on a full disk.
-    """
-    data = event.SerializeToString()
-    length = struct.pack("<Q", len(data))
-    checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
-    return length + checksums[0] + data + checksums[1]
-
-
-class _Growing:
-    """A file that grows by whole pieces, each handed to the system in one write."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with writing(path):
-            self._file = path.open("ab", buffering=0)
-
-    def append(self, piece: bytes) -> None:
-        with writing(self._path):
-            while piece:  # a disk that fills up takes a part, and refuses at the next call
-                piece = piece[self._file.write(piece) :]
-
-    def sync(self) -> None:
-        with writing(self._path):
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        with self._file:
-            self.sync()
