@@ -6,6 +6,7 @@ with an error where a page asks for what is not there, or would load anything fr
 """
 
 import ast
+import functools
 import html
 import json
 import re
@@ -14,10 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `experiments` is no package that is installed
 
@@ -25,7 +22,8 @@ from experiments import digits as digits_table  # noqa: E402
 from experiments import study as studies  # noqa: E402
 from experiments.outcomes import table  # noqa: E402
 from jaxcnn.evaluation.published import PUBLISHED  # noqa: E402
-from jaxcnn.inspection.architecture import draw_architecture, layers_of  # noqa: E402
+from jaxcnn.inspection.architecture import draw_architecture  # noqa: E402
+from jaxcnn.inspection.summary import Summary, summarize  # noqa: E402
 from jaxcnn.models import create_model, image_shape, list_models  # noqa: E402
 
 ASKED = re.compile(r"^\{\{ (\w+)\((.*)\) \}\}$", re.MULTILINE)
@@ -44,29 +42,49 @@ def architecture(name: str) -> str:
     return f"<figure>\n{svg}<figcaption>{title}.</figcaption>\n</figure>"
 
 
+@functools.cache
+def summary(name: str) -> Summary:
+    """Of a network on the images that it was made for."""
+    return summarize(create_model(name), image_shape(name), name=name)
+
+
 def layers(name: str) -> str:
     """The table of a network's layers, folded."""
-    found = layers_of(create_model(name), image_shape(name))
+    found = summary(name)
     rows = [
-        (f"`{layer.name}`", layer.kind, of_shape(layer.shape), f"{layer.parameters:,}")
-        for layer in found
-        if not layer.block
+        (
+            f"`{layer.name}`",
+            layer.kind + ", in training only" * layer.training_only,
+            of_shape(layer.output_shape),
+            *(f"{n:,}" if n else "" for n in (layer.parameters, layer.multiply_adds)),
+            "" if layer.field is None else f"{layer.field.size[0]}",
+            "" if layer.field is None or not layer.field.stride[0] else f"{layer.field.stride[0]}",
+        )
+        for layer in found.layers
     ]
-    total = sum(layer.parameters for layer in found if "/" not in layer.name)
-    rows.append(("**all**", "", "", f"**{total:,}**"))
-    lines = table(("layer", "kind", "output", "parameters"), rows).splitlines()
+    rows.append(
+        ("**all**", "", "", f"**{found.parameters:,}**", f"**{found.multiply_adds:,}**", "", "")
+    )
+    heads = ("layer", "kind", "output", "parameters", "multiply-adds", "sees", "stride")
+    lines = table(heads, rows).splitlines()
     return f'??? note "The layers of `{name}`"\n\n' + "\n".join(f"    {line}" for line in lines)
 
 
 def networks(*patterns: str) -> str:
     """A table of the networks whose names match."""
-    rows = []
-    for name in (n for pattern in patterns for n in list_models(pattern)):
-        model, shape = create_model(name), image_shape(name)
-        variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))
-        count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
-        rows.append((f"`{name}`", of_shape(shape), f"{model.num_classes:,}", f"{count:,}"))
-    return table(("network", "images", "classes", "parameters"), rows)
+    rows = [
+        (
+            f"`{name}`",
+            of_shape(summary(name).image_shape),
+            f"{create_model(name).num_classes:,}",
+            f"{summary(name).parameters:,}",
+            f"{summary(name).multiply_adds / 1e6:,.1f}",
+        )
+        for pattern in patterns
+        for name in list_models(pattern)
+    ]
+    heads = ("network", "images", "classes", "parameters", "million multiply-adds")
+    return table(heads, rows)
 
 
 def published(*patterns: str) -> str:
