@@ -6,11 +6,15 @@ with an error where a page asks for what is not there, or would load anything fr
 """
 
 import ast
+import base64
+import contextlib
 import functools
 import html
+import io
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,8 @@ sys.path.insert(0, str(ROOT))  # `experiments` is no package that is installed
 from experiments import digits as digits_table  # noqa: E402
 from experiments import study as studies  # noqa: E402
 from experiments.outcomes import table  # noqa: E402
+from jaxcnn.cli import commands  # noqa: E402
+from jaxcnn.cli.output import Output  # noqa: E402
 from jaxcnn.evaluation.published import PUBLISHED  # noqa: E402
 from jaxcnn.inspection.architecture import draw_architecture  # noqa: E402
 from jaxcnn.inspection.summary import Summary, summarize  # noqa: E402
@@ -85,6 +91,23 @@ def networks(*patterns: str) -> str:
     ]
     heads = ("network", "images", "classes", "parameters", "million multiply-adds")
     return table(heads, rows)
+
+
+def charts() -> str:
+    """Accuracy against multiply-adds, and ILSVRC's errors by year."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        commands.main(["complexity", f"--folder={folder}"], Output(quiet=True))
+        pictures = {
+            words: base64.b64encode((Path(folder) / f"{name}.svg").read_bytes()).decode()
+            for name, words in {
+                "complexity": "Accuracy on ImageNet against multiply-adds, by network",
+                "ilsvrc": "Top-5 error of ILSVRC by year",
+            }.items()
+        }
+    return "\n\n".join(
+        f'<p><img alt="{words}" src="data:image/svg+xml;base64,{picture}"></p>'
+        for words, picture in pictures.items()
+    )
 
 
 def published(*patterns: str) -> str:
@@ -171,7 +194,7 @@ def api(place: str) -> str:
 MAKERS: dict[str, Callable[..., str]] = {
     maker.__name__: maker
     for maker in (
-        architecture, layers, networks, published, digits, study, recipe, presets, api,
+        architecture, layers, networks, charts, published, digits, study, recipe, presets, api,
     )
 }  # fmt: skip
 
