@@ -70,7 +70,7 @@ def _command(arguments: Sequence[str], output: Output) -> int:
         image,
         copies,
         path,
-        title=f"{asked.recipe} {asked.preset}: what training sees of {name}",
+        title=f"{asked.recipe} {asked.preset}: what training sees of {Path(name).name}",
         how=described(config),
     )
     output.result(

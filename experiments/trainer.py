@@ -19,7 +19,7 @@ from experiments.workdir import Workdir
 from jaxcnn.data.pipeline import Batch, EvalBatches, iterate
 from jaxcnn.data.statistics import Statistics
 from jaxcnn.files import write_atomically
-from jaxcnn.inspection.pictures import draw_batch
+from jaxcnn.inspection.batch import draw_batch
 from jaxcnn.preprocessing import Preprocessing
 from jaxcnn.progress import Progress
 from jaxcnn.training.activity import Activity, Timeline

@@ -183,6 +183,21 @@ def test_positions_of_real_networks_are_a_stride_apart(model, window, stride, co
     np.testing.assert_array_equal(whole[start + stride, start], found.probabilities[1, 0, 0])
 
 
+def test_answers_between_those_of_the_stride_are_those_of_a_shifted_image(compile_quickly):
+    model = ResNet(blocks=(1, 1), width=4, small_images=True, pooled_size=4, num_classes=3)
+    variables = initialized(model, (1, 8, 8, 1))
+    image = np.random.default_rng(0).normal(size=(13, 15, 1)).astype(np.float32)
+    found = class_map(model, variables, jnp.asarray(image), window=8, step=1)
+    assert (found.stride, found.probabilities.shape) == (1, (6, 8, 3))
+    for i, j in np.ndindex(2, 2):
+        shifted = class_map(model, variables, jnp.asarray(image[i : i + 12, j : j + 14]), window=8)
+        np.testing.assert_allclose(
+            found.probabilities[i::2, j::2], shifted.probabilities, atol=1e-5
+        )
+    with pytest.raises(UserError, match="a step of 4 pixels does not divide the stride of 2"):
+        class_map(model, variables, jnp.asarray(image), window=8, step=4)
+
+
 def test_the_last_maps_are_those_before_the_last_pool():
     model = ZFNet(width=3, hidden=(4,), pooled_size=3)
     variables = initialized(model, (1, 128, 128, 1))

@@ -9,8 +9,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxcnn.errors import UserError
-from jaxcnn.inspection import pictures
-from jaxcnn.inspection.pictures import draw_batch, draw_curves
+from jaxcnn.inspection import grids, pictures
+from jaxcnn.inspection.batch import draw_batch
+from jaxcnn.inspection.pictures import draw_curves
 
 
 def metrics(epochs: int) -> list[dict]:
@@ -37,7 +38,8 @@ def figures(monkeypatch):
     """The figures that are saved."""
     saved = []
     save = pictures.save_figure
-    monkeypatch.setattr(pictures, "save_figure", lambda f, path: (saved.append(f), save(f, path)))
+    for module in (grids, pictures):
+        monkeypatch.setattr(module, "save_figure", lambda f, path: (saved.append(f), save(f, path)))
     return saved
 
 

@@ -8,6 +8,7 @@ python -m jaxcnn classmap resnet20 --weights=resnet20.safetensors digits:3+14+27
 
 import argparse
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="the image's shorter side is made so long (default: twice what it is used to)",
     )
+    parser.add_argument(
+        "--step",
+        type=int,
+        metavar="PIXELS",
+        help="between two answers, a divisor of the network's stride (default: the stride)",
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -58,13 +65,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         class_called(word, network.model.num_classes, names) for word in arguments.classes
     )
     found = class_map(
-        network.model, network.variables, looked.inputs(pixels[None])[0], window=looked.size
+        network.model,
+        network.variables,
+        looked.inputs(pixels[None])[0],
+        window=looked.size,
+        step=arguments.step,
     )
     draw_class_map(
         found,
         pixels,
         path,
-        title=f"{looked.title}: answers all over {name}",
+        title=f"{looked.title}: answers all over {Path(name).name}",
         class_names=names,
         classes=classes,
     )

@@ -5,6 +5,7 @@ python -m jaxcnn convolution photo.jpg --size=56 --kernels=3,7,11
 """
 
 import argparse
+from pathlib import Path
 
 from jaxcnn.cli.images import images_of_words
 from jaxcnn.cli.looking import IMAGE, picture_path
@@ -48,7 +49,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     name, pixels = next(images_of_words([arguments.image], 1))
     image = View(arguments.size, arguments.size).apply(pixels)
     draw_convolutions(
-        image, path, name=name, settings=settings, channels=arguments.channels, seed=arguments.seed
+        image,
+        path,
+        name=Path(name).name,
+        settings=settings,
+        channels=arguments.channels,
+        seed=arguments.seed,
     )
     rows = {name: [s.rows(arguments.size) for s in row] for name, row in settings.items()}
     lines = [

@@ -7,6 +7,7 @@ python -m jaxcnn deconvnet vgg16 --weights=vgg16.pth --layer=pool5 --rule=guided
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         pixels,
         channels,
         path,
-        title=f"{looked.title}: what excites {layer} in {name}",
+        title=f"{looked.title}: what excites {layer} in {Path(name).name}",
         layer=layer,
         rule=arguments.rule,
         whole=arguments.whole,

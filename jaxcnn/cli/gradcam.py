@@ -7,6 +7,7 @@ python -m jaxcnn gradcam vgg16 --weights=vgg16.pth --layer=relu4_3 --class=tabby
 """
 
 import argparse
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         maps,
         pixels,
         path,
-        title=f"{looked.title}: evidence of {layer} for '{called}' in {name}",
+        title=f"{looked.title}: evidence of {layer} for '{called}' in {Path(name).name}",
         name=called,
         layer=layer,
     )

@@ -6,6 +6,7 @@ python -m jaxcnn inside zfnet --weights=zfnet.safetensors photo.jpg
 """
 
 import argparse
+from pathlib import Path
 
 from jaxcnn.cli.looking import add_class, add_image, add_looked, looked_into, picture_path
 from jaxcnn.cli.output import Output
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         pixels,
         label,
         path,
-        title=f"Inside {looked.title}, which is shown {name} and asked about '{called}'",
+        title=f"Inside {looked.title}, which is shown {Path(name).name} and asked about '{called}'",
         class_names=network.class_names,
         fill=looked.level(128),
         order=looked.preprocessing.channel_order,

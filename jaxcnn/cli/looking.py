@@ -13,7 +13,7 @@ import numpy as np
 from jaxcnn.cli.images import images_of_words
 from jaxcnn.cli.network import add_network, images_of, network_of
 from jaxcnn.cli.output import Output
-from jaxcnn.data.views import View, rescale
+from jaxcnn.data.views import View, pad, rescale
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.scores import class_called, class_label, probabilities
 from jaxcnn.preprocessing import Preprocessing
@@ -74,11 +74,12 @@ class Looked:
         self, words: list[str], *, whole: bool = False
     ) -> Iterator[tuple[str, np.ndarray]]:
         """The same of every image that some words name, each read when it is asked for."""
+        padding = self.preprocessing.padding or 0
         for name, pixels in images_of_words(words, len(self.preprocessing.mean)):
             if whole:
-                yield name, rescale(pixels, self.scale)
+                yield name, pad(rescale(pixels, self.scale), padding)
             else:
-                yield name, View(self.scale, self.size).apply(pixels)
+                yield name, View(self.scale, self.size, padding).apply(pixels)
 
     def answer(self, pixels: np.ndarray) -> tuple[int, float]:
         """The most probable class of an image, uint8 ``(height, width, channels)``, and how so."""

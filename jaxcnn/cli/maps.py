@@ -5,6 +5,7 @@ python -m jaxcnn maps vgg16 --weights=vgg16.pth --layer=relu3_3 --channels=0-15 
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         maps,
         pixels,
         path,
-        title=f"{looked.title}: feature maps of {layer} for {name}",
+        title=f"{looked.title}: feature maps of {layer} for {Path(name).name}",
         layer=layer,
         channels=arguments.channels,
         most=64 if arguments.channels is None else len(arguments.channels),

@@ -7,6 +7,7 @@ python -m jaxcnn occlusion vgg16 --weights=vgg16.pth --class=tabby --size=50 --s
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         found,
         pixels,
         path,
-        title=f"{looked.title}: '{called}' in {name} with a part hidden, {layer}",
+        title=f"{looked.title}: '{called}' in {Path(name).name} with a part hidden, {layer}",
         label=label,
         class_names=network.class_names,
         layer=layer,

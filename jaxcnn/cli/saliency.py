@@ -7,6 +7,7 @@ python -m jaxcnn saliency vgg16 --weights=vgg16.pth --class=tabby --rule=guided 
 """
 
 import argparse
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         np.asarray(salient)[0],
         pixels,
         path,
-        title=f"{looked.title}: pixels of {name} that '{called}' depends on",
+        title=f"{looked.title}: pixels of {Path(name).name} that '{called}' depends on",
         name=called,
         rule=arguments.rule,
     )

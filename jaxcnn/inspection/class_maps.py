@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax import lax
 
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
@@ -35,7 +36,12 @@ class ClassMap(NamedTuple):
 
 
 def class_map(
-    model: nn.Module, variables: Mapping[str, Any], image: jax.Array, *, window: int
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    image: jax.Array,
+    *,
+    window: int,
+    step: int | None = None,
 ) -> ClassMap:
     """Sweeps a network over an image.
 
@@ -45,24 +51,48 @@ def class_map(
       image: what it takes of one, shape ``(height, width, channels)``, as large as the window or
         larger.
       window: rows and columns of the images that the network was trained on.
+      step: pixels from one position to the next, a divisor of the network's own stride: it is swept
+        over the image shifted by 0, 1, 2, ... steps, and the answers are put between each other
+        (as in Sermanet et al. 2014). None: the stride.
 
     Raises:
-      UserError: the network has no dense form, or the image is too small for it.
+      UserError: the network has no dense form, the image is too small for it, or the step is no
+        divisor.
     """
     if "dense" not in inspect.signature(type(model).__call__).parameters:
         raise UserError(
             f"{type(model).__name__} has no dense form, which could be swept over an image; VGG, "
             "AlexNet, ZFNet, GoogLeNet and ResNet have."
         )
-    probabilities = np.asarray(_dense(model, variables, image))
     rows = [_rows(model, variables, side, image.shape[-1]) for side in (window, window + _WIDE)]
-    return ClassMap(probabilities, window, _WIDE // (rows[1] - rows[0]))
+    stride = _WIDE // (rows[1] - rows[0])
+    step = stride if step is None else step
+    if step < 1 or stride % step:
+        raise UserError(
+            f"a step of {step} pixels does not divide the network's stride of {stride}."
+        )
+    probabilities = np.asarray(_dense(model, variables, image, stride // step, step))
+    return ClassMap(probabilities, window, step)
 
 
-@functools.partial(jax.jit, static_argnames=("model",))
-def _dense(model: nn.Module, variables: Mapping[str, Any], image: jax.Array) -> jax.Array:
-    logits = model.apply(variables, image[None], dense=True)
-    return jax.nn.softmax(jnp.asarray(logits)[0], axis=-1)
+@functools.partial(jax.jit, static_argnames=("model", "shifts", "step"))
+def _dense(
+    model: nn.Module, variables: Mapping[str, Any], image: jax.Array, shifts: int, step: int
+) -> jax.Array:
+    """The probabilities, of images shifted so many times by so many pixels in either direction."""
+    height, width = (side - (shifts - 1) * step for side in image.shape[:2])
+
+    def ask(place: jax.Array) -> jax.Array:
+        shape = (height, width, image.shape[2])
+        part = lax.dynamic_slice(image, (place[0] * step, place[1] * step, 0), shape)
+        return jnp.asarray(model.apply(variables, part[None], dense=True))[0]
+
+    places = jnp.stack(jnp.meshgrid(*[jnp.arange(shifts)] * 2, indexing="ij"), axis=-1)
+    logits = lax.map(ask, places.reshape(-1, 2))
+    logits = logits.reshape(shifts, shifts, *logits.shape[1:])
+    rows, columns, classes = logits.shape[2:]
+    between = logits.transpose(2, 0, 3, 1, 4).reshape(rows * shifts, columns * shifts, classes)
+    return jax.nn.softmax(between, axis=-1)
 
 
 def _rows(model: nn.Module, variables: Mapping[str, Any], side: int, channels: int) -> int:

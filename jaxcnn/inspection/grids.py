@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jaxcnn.inspection.pictures import save_figure
+from jaxcnn.inspection.pictures import DPI, save_figure
 from jaxcnn.inspection.shades import Scale, as_rgb
 
 if TYPE_CHECKING:
@@ -123,16 +123,18 @@ def draw_grid(
     top = _MARGIN + len(titles) * _TITLE + len(notes) * _NOTE + (0.12 if notes else 0)
     heights = [max(section.height for section in row) for row in rows]
     height = top + sum(heights) + _BETWEEN * (len(rows) - 1) + _MARGIN
-    figure = Figure(figsize=(width, height + (0.62 if scales else 0)))
+    # As it is saved: letters are as wide as whole pixels make them.
+    figure = Figure(figsize=(width, height + (0.62 if scales else 0)), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.set(xlim=(0, width), ylim=(figure.get_figheight(), 0), aspect="auto")
 
     for number, line in enumerate(titles):
-        _write(axes, _MARGIN, _MARGIN + number * _TITLE, line, 12.5, weight="bold")
+        text = _write(axes, _MARGIN, _MARGIN + number * _TITLE, line, 12.5, weight="bold")
+        _shrink(text, width - 2 * _MARGIN)
     for number, line in enumerate(notes):
         down = _MARGIN + len(titles) * _TITLE + number * _NOTE
-        _write(axes, _MARGIN, down, line, 8.5, color=_SOFT)
+        _shrink(_write(axes, _MARGIN, down, line, 8.5, color=_SOFT), width - 2 * _MARGIN)
     for row, length, tall in zip(rows, widths, heights, strict=True):
         left = (width - length) / 2 if len(rows) == 1 or len(row) > 1 else _MARGIN
         for section in row:
@@ -173,8 +175,7 @@ def _draw_pixels(
     axes: "Axes", pixels: np.ndarray, place: tuple[float, float, float, float]
 ) -> None:
     """Draws a picture where ``place`` is: left, right, bottom and top in inches."""
-    figure = axes.get_figure()
-    enlarged = figure is not None and (place[1] - place[0]) * 120 >= pixels.shape[1]
+    enlarged = (place[1] - place[0]) * DPI >= pixels.shape[1]
     axes.imshow(
         as_rgb(pixels),
         extent=place,
@@ -225,7 +226,7 @@ def _write(
 
 def _shrink(text: "Text", width: float) -> None:
     """Makes a text smaller that is wider than so many inches."""
-    figure = text.get_figure()
-    if figure is not None:
-        excess = text.get_window_extent().width / (width * figure.dpi)
-        text.set_fontsize(float(text.get_fontsize()) / max(1.0, excess))
+    size = float(text.get_fontsize())
+    while text.get_window_extent().width > width * DPI and size > 1:
+        size *= 0.97
+        text.set_fontsize(size)

@@ -15,13 +15,15 @@ from jaxcnn.inspection.filters import filter_pictures, filters
 from jaxcnn.inspection.gradcam import evidence_scale, grad_cam, stretched
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
 from jaxcnn.inspection.occlusion import at_centres, occluded, probability_scale
-from jaxcnn.inspection.projections import in_rgb, project
+from jaxcnn.inspection.projections import project, projection_picture
 from jaxcnn.inspection.saliency import saliency
 from jaxcnn.inspection.scores import class_label
-from jaxcnn.inspection.shades import Scale, around_zero, as_rgb, laid_over
+from jaxcnn.inspection.shades import Scale, as_rgb, laid_over
 
 _LAYERS, _PROJECTED = 3, 5
 _MAPS = _FILTERS = 16
+# In inches: five of the first in one row are as wide as eight of the second in the other.
+_SQUARE, _SMALL, _WIDE = 2.12, 0.47, 1.396
 
 
 def landmarks(names: Sequence[str], count: int) -> list[str]:
@@ -77,8 +79,8 @@ def draw_inside(
     pictures = filter_pictures(kernels[..., :_FILTERS], order=order)
     rows = [
         [
-            Section([Panel(as_rgb(image))], "image", columns=1, side=2.12),
-            Section([Panel(p) for p in pictures], f"{first}: filters", columns=4, side=0.47),
+            Section([Panel(as_rgb(image))], "image", columns=1, side=_SQUARE),
+            Section([Panel(p) for p in pictures], f"{first}: filters", columns=4, side=_SMALL),
             *(_strongest_maps(model, variables, inputs, layer) for layer in layers),
         ],
         [_projections(model, variables, inputs, projected, order)],
@@ -103,7 +105,7 @@ def _strongest_maps(
     maps = np.asarray(feature_maps(model, variables, inputs, layer))[0]
     chosen = np.argsort(-maps.max(axis=(0, 1)), kind="stable")[:_MAPS]
     panels = [Panel(map_scale(maps[..., k], "")(maps[..., k])) for k in chosen]
-    return Section(panels, f"{layer}: maps", columns=4, side=0.47)
+    return Section(panels, f"{layer}: maps", columns=4, side=_SMALL)
 
 
 def _projections(
@@ -118,9 +120,9 @@ def _projections(
         output = np.asarray(layer_of(model, variables, inputs, layer))
         channel = int(output.max(axis=tuple(range(output.ndim - 1))).argmax())
         found = project(model, variables, inputs, layer, [[channel]])
-        pixels = in_rgb(np.asarray(found.pixels[0, 0]), order)
-        panels.append(Panel(around_zero(pixels), f"{layer}, {channel}"))
-    return Section(panels, "deconvnet: layer, channel", columns=_PROJECTED, side=1.35)
+        picture = projection_picture(np.asarray(found.pixels[0, 0]), order)
+        panels.append(Panel(picture, f"{layer}, {channel}"))
+    return Section(panels, "deconvnet: layer, channel", columns=_PROJECTED, side=_WIDE)
 
 
 def _attributions(
@@ -139,7 +141,7 @@ def _attributions(
     sensitive = Scale("inferno", 0.0, float(salient.max()), "saliency (|derivative| of the score)")
     evidence = np.asarray(grad_cam(model, variables, inputs, classes, layer))[0]
     found = evidence_scale(evidence)
-    size, stride = max(1, min(height, width) // 5), max(1, min(height, width) // 32)
+    size, stride = max(1, min(height, width) // 4), max(1, min(height, width) // 32)
     hidden = occluded(
         model, variables, inputs[0], label, layer, size=size, stride=stride, fill=fill
     )
@@ -150,10 +152,17 @@ def _attributions(
     panels = [
         Panel(sensitive(salient), "saliency"),
         Panel(laid_over(pixels, found(stretched(evidence, height, width)), 0.5), "Grad-CAM"),
-        Panel(at_centres(sure(probability), image.shape, size, stride), "occlusion"),
+        Panel(_at_places(sure(probability), pixels, size, stride), "occlusion"),
     ]
-    return Section(panels, f"what '{name}' depends on", columns=3, side=1.35), (
+    return Section(panels, f"what '{name}' depends on", columns=3, side=_WIDE), (
         sensitive,
         found,
         sure,
     )
+
+
+def _at_places(colors: np.ndarray, pixels: np.ndarray, size: int, stride: int) -> np.ndarray:
+    """Colours of a square's places over the image, which is seen around them."""
+    over = at_centres(colors, pixels.shape, size, stride)
+    covered = at_centres(np.full_like(colors, 0), pixels.shape, size, stride).max(axis=-1) == 0
+    return laid_over(pixels, over, 0.7 * covered)

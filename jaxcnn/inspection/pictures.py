@@ -1,11 +1,9 @@
-"""Pictures of runs: curves, a training batch with its labels, several compared.
+"""Pictures of runs: curves, and several of them compared.
 
 Drawn through matplotlib's objects alone; pyplot and its global state have no part in it.
 """
 
 import io
-import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +15,9 @@ from jaxcnn.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+DPI = 120
+"""Pixels to an inch of a picture."""
 
 # Blue and vermilion of Okabe and Ito, which all people tell apart, and a paler blue.
 TRAINING, RUNNING, EVALUATION = "#0072B2", "#A6CEE3", "#D55E00"
@@ -54,66 +55,6 @@ def draw_curves(
         axes.set_xlim(left=0)
         if axes.lines:
             axes.legend(frameon=False)
-    save_figure(figure, path)
-
-
-def draw_batch(
-    images: np.ndarray,
-    labels: np.ndarray,
-    class_names: Sequence[str],
-    path: Path,
-    *,
-    columns: int = 8,
-    rows: int = 4,
-) -> None:
-    """Draws the first images of a batch in a grid, each under its class's name.
-
-    Args:
-      images: uint8, ``(n, height, width, channels)``, of 1 (grey) or 3 channels (RGB).
-      labels: integers, ``(n,)``.
-      class_names: by label.
-      path: the PNG file, written whole or not at all.
-      columns: images in a row.
-      rows: at most so many rows; further images are left out.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    count = min(len(images), rows * columns)
-    height, width = images.shape[1:3]
-    # In inches, which are also the units of the axes: nothing is left to a layout engine.
-    side, gap, name_height, title_height = 1.3, 0.1, 0.4, 0.4
-    row_height = side * height / width + name_height
-    size = (
-        max(min(count, columns) * (side + gap) + gap, 4.0),
-        title_height + math.ceil(count / columns) * row_height + gap,
-    )
-    figure = _figure(*size)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.axis("off")
-    title = f"A training batch with its labels: images 1 to {count} of {len(images)}"
-    axes.text(size[0] / 2, title_height / 2, title, fontsize=11, ha="center", va="center")
-    for position in range(count):
-        row, column = divmod(position, columns)
-        left, bottom = gap + column * (side + gap), title_height + (row + 1) * row_height
-        axes.imshow(
-            np.broadcast_to(images[position], (height, width, 3)),
-            extent=(left, left + side, bottom, bottom - side * height / width),
-            interpolation="nearest",
-        )
-        name = class_names[int(labels[position])].replace("_", " ")
-        label = axes.text(
-            left + side / 2,
-            bottom - side * height / width - 0.05,
-            "\n".join(textwrap.wrap(name, 17, max_lines=2, placeholder="…")),
-            fontsize=8,
-            ha="center",
-            va="bottom",
-            parse_math=False,
-        )
-        excess = label.get_window_extent().width / (side * figure.dpi)
-        label.set_fontsize(8 / max(1, excess))
-    axes.set(xlim=(0, size[0]), ylim=(size[1], 0), aspect="auto")
     save_figure(figure, path)
 
 
@@ -246,5 +187,5 @@ def save_figure(figure: "Figure", path: Path) -> None:
     left_out = {"svg": ("Creator", "Date"), "png": ("Software",)}[kind]
     picture = io.BytesIO()
     with rc_context({"svg.hashsalt": "jaxcnn"}):
-        figure.savefig(picture, format=kind, dpi=120, metadata=dict.fromkeys(left_out))
+        figure.savefig(picture, format=kind, dpi=DPI, metadata=dict.fromkeys(left_out))
     write_atomically(path, picture.getvalue())

@@ -22,6 +22,10 @@ RULES = {
 }
 
 
+COLORS = "Grey is zero, black and white the 99.5th percentile of what is not zero in the picture."
+"""What the colours of `projection_picture` mean."""
+
+
 class Projections(NamedTuple):
     """Of n images, k channels of each.
 
@@ -105,6 +109,21 @@ def _project(
     return lax.map(of_image, (images, channels))
 
 
+def projection_picture(signal: np.ndarray, order: str = "RGB") -> np.ndarray:
+    """A signal at the network's input as a picture in which grey is zero.
+
+    Black and white are the 99.5th percentile of the absolute values that are not zero: a few pixels
+    would otherwise leave nothing to see of the others.
+
+    Args:
+      signal: ``(height, width, channels)``.
+      order: of three channels, ``'RGB'`` or ``'BGR'``.
+    """
+    strengths = np.abs(signal[signal != 0])
+    bound = float(np.quantile(strengths, 0.995)) if strengths.size else 1.0
+    return around_zero(in_rgb(signal, order), bound)
+
+
 def in_rgb(signal: np.ndarray, order: str) -> np.ndarray:
     """A signal at the network's input, ``(..., channels)``, its channels as red, green, blue."""
     return signal[..., ::-1] if order == "BGR" else signal
@@ -138,17 +157,15 @@ def draw_projections(
     Raises:
       UserError: the file cannot be written.
     """
-    pixels = in_rgb(np.asarray(found.pixels[0]), order)
-    values = np.asarray(found.values[0])
+    pixels, values = np.asarray(found.pixels[0]), np.asarray(found.values[0])
     panels = [
-        Panel(around_zero(p), f"{k}: {v:.3g}")
+        Panel(projection_picture(p, order), f"{k}: {v:.3g}")
         for p, k, v in zip(pixels, channels, values, strict=True)
     ]
     what = "the whole map" if whole else "the strongest activation"
     note = (
         f"Of each channel {what} goes back to the pixels by {RULES[rule]}, all else in {layer} set "
-        "to zero. Grey is zero, black and white the largest absolute value of the picture. Below: "
-        "the channel's number from 0, and its strongest activation."
+        f"to zero. {COLORS} Below: the channel's number from 0, and its strongest activation."
     )
     columns = max(3, min(8, round((1.6 * len(panels)) ** 0.5)))
     whole_image = Section([Panel(as_rgb(image))], "image", columns=1, side=1.6)

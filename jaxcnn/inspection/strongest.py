@@ -12,9 +12,9 @@ from flax import linen as nn
 
 from jaxcnn.inspection.backward import Rule, check_channels, layer_of, layer_shape
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
-from jaxcnn.inspection.projections import RULES, in_rgb, project
+from jaxcnn.inspection.projections import COLORS, RULES, project, projection_picture
 from jaxcnn.inspection.reach import seen_by
-from jaxcnn.inspection.shades import WHITE, around_zero, as_rgb
+from jaxcnn.inspection.shades import WHITE, as_rgb
 
 
 class Strongest(NamedTuple):
@@ -186,7 +186,7 @@ def draw_strongest(
     sections = []
     for (channel, parts), strengths in zip(rows.items(), values, strict=True):
         projections = [
-            Panel(around_zero(in_rgb(part.projection, order)), f"{value:.3g}")
+            Panel(projection_picture(part.projection, order), f"{value:.3g}")
             for part, value in zip(parts, strengths, strict=True)
         ]
         seen = [Panel(part.pixels, f"{v:.3g}") for part, v in zip(parts, strengths, strict=True)]
@@ -200,8 +200,7 @@ def draw_strongest(
     count = max(map(len, rows.values()))
     note = (
         f"The {count} images that excite the channel most, with its activation: on the left, what "
-        f"goes back from that unit to the pixels by {RULES[rule]} (grey is zero, black and white "
-        "the largest absolute value of the picture); on the right, its receptive field in the "
-        "image."
+        f"goes back from that unit to the pixels by {RULES[rule]}; on the right, its receptive "
+        f"field in the image. {COLORS}"
     )
     draw_grid(lines, path, title=title, note=note)
