@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))  # `experiments` is no package that is installed
 
 from experiments import digits as digits_table  # noqa: E402
 from experiments import study as studies  # noqa: E402
+from experiments.faults.command import lines_of  # noqa: E402
 from experiments.outcomes import table  # noqa: E402
 from jaxcnn.cli import commands  # noqa: E402
 from jaxcnn.cli.output import Output  # noqa: E402
@@ -149,6 +150,11 @@ def study(name: str) -> str:
     return studies.errors_table(json.loads((RESULTS / f"{name}.json").read_text()))
 
 
+def faults() -> str:
+    """What runs that were killed, stopped, damaged and moved came to, of the committed results."""
+    return lines_of(json.loads((RESULTS / "faults.json").read_text())["faults"])
+
+
 def recipe(name: str) -> str:
     """What stands at the head of a recipe's file, folded: its source, commands and results."""
     text = _recipe(name).description.rstrip()
@@ -194,7 +200,7 @@ def api(place: str) -> str:
 MAKERS: dict[str, Callable[..., str]] = {
     maker.__name__: maker
     for maker in (
-        architecture, layers, networks, charts, published, digits, study, recipe, presets, api,
+        architecture, layers, networks, charts, published, digits, study, faults, recipe, presets, api,
     )
 }  # fmt: skip
 

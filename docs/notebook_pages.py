@@ -33,10 +33,10 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 
 def page(path: Path) -> str:
     """A notebook as Markdown, with a link to itself."""
-    cells = json.loads(path.read_text())["cells"]
-    (title, rest), *others = ([*"".join(cell["source"]).partition("\n")[::2]] for cell in cells[:1])
-    parts = [title, f"[This notebook]({path.name}), to run it yourself.", rest, *others]
-    for cell in cells[1:]:
+    first, *cells = json.loads(path.read_text())["cells"]
+    title, _, rest = "".join(first["source"]).partition("\n")
+    parts = [title, f"[This notebook]({path.name}), to run it yourself.", rest]
+    for cell in cells:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             parts.append(source)

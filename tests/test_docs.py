@@ -3,6 +3,7 @@
 (Of many_machines.md and scaling.md: tests/test_readme.py and tests/test_projection.py.)
 """
 
+import json
 import re
 import tomllib
 
@@ -129,3 +130,11 @@ def test_every_room_has_its_reference():
     )
     rooms = {str(p.parent.relative_to(ROOT / "jaxcnn")) for p in (ROOT / "jaxcnn").rglob("*.py")}
     assert sorted(described) == sorted("" if room == "." else room for room in rooms)
+
+
+def test_the_figures_of_the_first_run_are_those_of_its_file():
+    result = json.loads((DOCS / "results" / "vgg_imagenet_digits.json").read_text())["result"]
+    text = " ".join(page_text("getting_started.md").split())
+    said = f"{result['accuracy']:.2%}".replace("%", " %")
+    assert f"{said} of the {result['examples']} test images right" in text
+    assert f"after {result['seconds']:.0f} seconds" in text
