@@ -200,9 +200,19 @@ def api(place: str) -> str:
 MAKERS: dict[str, Callable[..., str]] = {
     maker.__name__: maker
     for maker in (
-        architecture, layers, networks, charts, published, digits, study, faults, recipe, presets, api,
+        architecture,
+        layers,
+        networks,
+        charts,
+        published,
+        digits,
+        study,
+        faults,
+        recipe,
+        presets,
+        api,
     )
-}  # fmt: skip
+}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
