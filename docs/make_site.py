@@ -6,26 +6,31 @@ with an error where a page asks for what is not there, or would load anything fr
 """
 
 import ast
+import base64
+import contextlib
+import functools
 import html
+import io
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `experiments` is no package that is installed
 
 from experiments import digits as digits_table  # noqa: E402
 from experiments import study as studies  # noqa: E402
+from experiments.faults.command import lines_of  # noqa: E402
 from experiments.outcomes import table  # noqa: E402
+from jaxcnn.cli import commands  # noqa: E402
+from jaxcnn.cli.output import Output  # noqa: E402
 from jaxcnn.evaluation.published import PUBLISHED  # noqa: E402
-from jaxcnn.inspection.architecture import draw_architecture, layers_of  # noqa: E402
+from jaxcnn.inspection.architecture import draw_architecture  # noqa: E402
+from jaxcnn.inspection.summary import Summary, summarize  # noqa: E402
 from jaxcnn.models import create_model, image_shape, list_models  # noqa: E402
 
 ASKED = re.compile(r"^\{\{ (\w+)\((.*)\) \}\}$", re.MULTILINE)
@@ -44,29 +49,66 @@ def architecture(name: str) -> str:
     return f"<figure>\n{svg}<figcaption>{title}.</figcaption>\n</figure>"
 
 
+@functools.cache
+def summary(name: str) -> Summary:
+    """Of a network on the images that it was made for."""
+    return summarize(create_model(name), image_shape(name), name=name)
+
+
 def layers(name: str) -> str:
     """The table of a network's layers, folded."""
-    found = layers_of(create_model(name), image_shape(name))
+    found = summary(name)
     rows = [
-        (f"`{layer.name}`", layer.kind, of_shape(layer.shape), f"{layer.parameters:,}")
-        for layer in found
-        if not layer.block
+        (
+            f"`{layer.name}`",
+            layer.kind + ", in training only" * layer.training_only,
+            of_shape(layer.output_shape),
+            *(f"{n:,}" if n else "" for n in (layer.parameters, layer.multiply_adds)),
+            "" if layer.field is None else f"{layer.field.size[0]}",
+            "" if layer.field is None or not layer.field.stride[0] else f"{layer.field.stride[0]}",
+        )
+        for layer in found.layers
     ]
-    total = sum(layer.parameters for layer in found if "/" not in layer.name)
-    rows.append(("**all**", "", "", f"**{total:,}**"))
-    lines = table(("layer", "kind", "output", "parameters"), rows).splitlines()
+    rows.append(
+        ("**all**", "", "", f"**{found.parameters:,}**", f"**{found.multiply_adds:,}**", "", "")
+    )
+    heads = ("layer", "kind", "output", "parameters", "multiply-adds", "sees", "stride")
+    lines = table(heads, rows).splitlines()
     return f'??? note "The layers of `{name}`"\n\n' + "\n".join(f"    {line}" for line in lines)
 
 
 def networks(*patterns: str) -> str:
     """A table of the networks whose names match."""
-    rows = []
-    for name in (n for pattern in patterns for n in list_models(pattern)):
-        model, shape = create_model(name), image_shape(name)
-        variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))
-        count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
-        rows.append((f"`{name}`", of_shape(shape), f"{model.num_classes:,}", f"{count:,}"))
-    return table(("network", "images", "classes", "parameters"), rows)
+    rows = [
+        (
+            f"`{name}`",
+            of_shape(summary(name).image_shape),
+            f"{create_model(name).num_classes:,}",
+            f"{summary(name).parameters:,}",
+            f"{summary(name).multiply_adds / 1e6:,.1f}",
+        )
+        for pattern in patterns
+        for name in list_models(pattern)
+    ]
+    heads = ("network", "images", "classes", "parameters", "million multiply-adds")
+    return table(heads, rows)
+
+
+def charts() -> str:
+    """Accuracy against multiply-adds, and ILSVRC's errors by year."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        commands.main(["complexity", f"--folder={folder}"], Output(quiet=True))
+        pictures = {
+            words: base64.b64encode((Path(folder) / f"{name}.svg").read_bytes()).decode()
+            for name, words in {
+                "complexity": "Accuracy on ImageNet against multiply-adds, by network",
+                "ilsvrc": "Top-5 error of ILSVRC by year",
+            }.items()
+        }
+    return "\n\n".join(
+        f'<p><img alt="{words}" src="data:image/svg+xml;base64,{picture}"></p>'
+        for words, picture in pictures.items()
+    )
 
 
 def published(*patterns: str) -> str:
@@ -106,6 +148,11 @@ def digits(*recipes: str) -> str:
 def study(name: str) -> str:
     """The errors of a study, of the committed results."""
     return studies.errors_table(json.loads((RESULTS / f"{name}.json").read_text()))
+
+
+def faults() -> str:
+    """What runs that were killed, stopped, damaged and moved came to, of the committed results."""
+    return lines_of(json.loads((RESULTS / "faults.json").read_text())["faults"])
 
 
 def recipe(name: str) -> str:
@@ -153,9 +200,19 @@ def api(place: str) -> str:
 MAKERS: dict[str, Callable[..., str]] = {
     maker.__name__: maker
     for maker in (
-        architecture, layers, networks, published, digits, study, recipe, presets, api,
+        architecture,
+        layers,
+        networks,
+        charts,
+        published,
+        digits,
+        study,
+        faults,
+        recipe,
+        presets,
+        api,
     )
-}  # fmt: skip
+}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -15,7 +15,7 @@ from experiments.config import Experiment
 from experiments.fields import fields_of
 from experiments.values import shown
 from jaxcnn.inspection.confusion import draw_confusion
-from jaxcnn.inspection.filters import filter_pictures, filters
+from jaxcnn.inspection.filters import filter_pictures, filters, groups_of
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
 from jaxcnn.inspection.report import Answered, Filters
 from jaxcnn.inspection.report.embedding import png_of, side_by_side
@@ -38,12 +38,8 @@ def first_filters(
     """
     shape = (1, image_size, image_size, len(preprocessing.mean))
     layer, kernels = filters(model.clone(axis_name=None), variables, shape)
-    groups = getattr(model, "groups", 1)  # of VGG they are something else
-    return Filters(
-        layer,
-        filter_pictures(kernels, order=preprocessing.channel_order),
-        groups if isinstance(groups, int) else 1,
-    )
+    pictures = filter_pictures(kernels, order=preprocessing.channel_order)
+    return Filters(layer, pictures, groups_of(model))
 
 
 def show_training(

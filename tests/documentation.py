@@ -109,7 +109,7 @@ def run_file(title, block):
 def run_command(command):
     """Runs a `python -m ...` of ours in this process, on one device; returns its exit status."""
     name, words = _of_ours(command)
-    module = importlib.import_module(name)
+    module = importlib.import_module("jaxcnn.cli.commands" if name == "jaxcnn" else name)
     try:
         if hasattr(module, "RECIPE"):
             return run_recipe(module.RECIPE, [*words, "--config.parallel.devices=1"])

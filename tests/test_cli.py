@@ -56,6 +56,25 @@ def test_list_prints_names_and_json(capsys):
     assert records[0] == {"name": "alexnet", "images": [224, 224, 3]}
 
 
+def test_the_long_list_counts(capsys):
+    assert run("list", "lenet5*", "--long") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "network      images       classes  parameters  multiply-adds",
+        "------------------------------------------------------------",
+        "lenet5       32 x 32 x 1       10      61,706        416,520",
+        "lenet5_1998  32 x 32 x 1       10      60,000        325,680",
+    ]
+    assert run("list", "vgg_small", "--long", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "name": "vgg_small",
+        "images": [224, 224, 3],
+        "classes": 2,
+        "parameters": 1_550_146,
+        # Five groups of convolutions and the linear layers.
+        "multiply_adds": 137_281_536 + 173_408_256 + 2 * 289_013_760 + 86_704_128 + 629_240,
+    }
+
+
 @pytest.mark.parametrize(
     ("option", "out", "err"),
     [

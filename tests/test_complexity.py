@@ -17,6 +17,7 @@ from matplotlib.legend import Legend
 
 from jaxcnn import list_models
 from jaxcnn.cli import complexity as command
+from jaxcnn.cli import listing
 from jaxcnn.cli.commands import main
 from jaxcnn.cli.exit_status import run_main
 from jaxcnn.evaluation.comparison import compared_figures
@@ -131,10 +132,13 @@ def counts(monkeypatch):
     def known(model, image_shape, name):
         parameters, billions = found[name]
         return SimpleNamespace(
-            image_shape=image_shape, parameters=parameters, multiply_adds=round(billions * 1e9)
+            name=name,
+            image_shape=image_shape,
+            parameters=parameters,
+            multiply_adds=round(billions * 1e9),
         )
 
-    monkeypatch.setattr(command, "summarize", known)
+    monkeypatch.setattr(listing, "summarize", known)
     return found
 
 

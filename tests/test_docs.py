@@ -3,6 +3,7 @@
 (Of many_machines.md and scaling.md: tests/test_readme.py and tests/test_projection.py.)
 """
 
+import json
 import re
 import tomllib
 
@@ -25,12 +26,23 @@ ELSEWHERE = {"many_machines.md", "scaling.md"}
 PAGES = sorted(str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md") if p.name not in ELSEWHERE)
 
 # The commands that are run as they stand, by what tells them apart.
-RUN = ("--config.workdir=runs/mine", "--config.workdir=runs/light", "--output=guessed", "--help")
+RUN = (
+    "--config.workdir=runs/mine",
+    "--config.workdir=runs/light",
+    "--output=guessed",
+    "--help",
+    "jaxcnn list",
+    "jaxcnn summary",
+    "digits:",
+    "=reader",
+    "--output=convolution.png",
+)
 # Why others are only read by their parsers.
 UNDERSTOOD = {
     r"FILE|PATH/TO": "it is about files of the reader",
     r"experiments\.prepare ": "it downloads, or needs ImageNet's tars",
-    r"--run=": "it needs a trained run; tests/test_evaluate.py has one",
+    r"jaxcnn complexity": "it goes through all networks; tests/test_complexity.py runs it",
+    r"--run=|experiments.report": "it needs a trained run; tests/test_evaluate.py has one",
     r"digits": "it takes minutes; tests/test_recipes.py runs all presets in a small form",
     r"_imagenet|imagenet2012|_cifar10|_mnist": "it needs data that is not to be had here",
 }
@@ -110,3 +122,19 @@ def test_every_page_is_reached():
     named = set(re.findall(r"^ +- ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     notebooks = {f"notebooks/{p.stem}.md" for p in DOCS.glob("notebooks/*.ipynb")}
     assert named == {*PAGES, *ELSEWHERE, *notebooks}
+
+
+def test_every_room_has_its_reference():
+    described = re.findall(
+        r'^\{\{ api\("(.*)"\) \}\}$', "".join(map(page_text, PAGES)), re.MULTILINE
+    )
+    rooms = {str(p.parent.relative_to(ROOT / "jaxcnn")) for p in (ROOT / "jaxcnn").rglob("*.py")}
+    assert sorted(described) == sorted("" if room == "." else room for room in rooms)
+
+
+def test_the_figures_of_the_first_run_are_those_of_its_file():
+    result = json.loads((DOCS / "results" / "vgg_imagenet_digits.json").read_text())["result"]
+    text = " ".join(page_text("getting_started.md").split())
+    said = f"{result['accuracy']:.2%}".replace("%", " %")
+    assert f"{said} of the {result['examples']} test images right" in text
+    assert f"after {result['seconds']:.0f} seconds" in text

@@ -190,6 +190,17 @@ def test_images_are_padded_as_the_weights_were_trained_for(tmp_path, capsys):
     assert predict(capsys, *words)[0][1].endswith(f"  class {top[0]['class']}")
 
 
+def test_a_name_out_of_a_file_is_nothing_that_a_terminal_obeys(tmp_path, photos, capsys):
+    names = ("\x1b[2Jcat", *CLASSES[1:])
+    weights_file(tmp_path / "w", preprocessing=PREPARE, class_names=names)
+    words = ["vgg11", f"--weights={tmp_path / 'w'}", photos / "0.png", "--top=6"]
+    lines, _ = predict(capsys, *words)
+    assert [line.split()[-1] for line in lines if "cat" in line] == ["\\x1b[2Jcat"]
+    (line,), _ = predict(capsys, *words, "--json")
+    assert names[0] in [each["name"] for each in json.loads(line)["top"]]
+    assert "\x1b" not in line
+
+
 @pytest.mark.parametrize(
     ("extra", "said"),
     [

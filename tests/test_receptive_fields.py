@@ -220,6 +220,46 @@ def test_rows_and_columns_are_told_apart():
     assert fields["gated"] == fields["gate"]
 
 
+@jax.custom_vjp
+def with_a_gradient_of_its_own(x):
+    return x + jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
+
+
+with_a_gradient_of_its_own.defvjp(
+    lambda x: (with_a_gradient_of_its_own(x), None), lambda _, gradient: (gradient,)
+)
+
+
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [
+        (nn.relu, ((3, 3), (1, 1), (0, 0))),
+        (lambda x: jax.checkpoint(jnp.tanh)(x), ((3, 3), (1, 1), (0, 0))),
+        (with_a_gradient_of_its_own, ((4, 3), (1, 1), (-0.5, 0))),
+        (lambda x: nn.avg_pool(x, (2, 3), (2, 1)), ((4, 5), (2, 1), (0.5, 1))),
+        (
+            lambda x: jax.lax.reduce_window(
+                x, 1.0, lambda a, b: a * jnp.sin(b), (1, 3, 1, 1), (1, 3, 1, 1), "VALID"
+            ),
+            ((5, 3), (3, 1), (1, 0)),
+        ),
+        (lambda x: jnp.concatenate([x[:, ::2], x[:, 1::2] ** 2], -1), ((4, 3), (2, 1), (0.5, 0))),
+        (lambda x: jnp.stack([x, x[:, ::-1]]).max(0) * 0 + x, None),
+        (lambda x: x.at[:, 2].add(x[:, 3]), None),
+        (lambda x: x + jax.nn.softmax(x, axis=(1, 2)), ((12, 12), (0, 0), (5.5, 5.5))),
+    ],
+)
+def test_fields_behind_an_operation(operation, field):
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(1, (3, 3), name="before")(x)
+            return nn.Conv(1, (1, 1), name="behind")(operation(x))
+
+    layers = {layer.name: layer for layer in summarize(Network(), (12, 12, 1)).layers}
+    assert layers["behind"].field == field
+
+
 @pytest.mark.parametrize(
     "operation",
     [

@@ -13,6 +13,8 @@ from html_page import loaded_from_elsewhere, read_page
 from PIL import Image
 from report_runs import metrics, photograph, run, settings
 
+from jaxcnn import create_model
+from jaxcnn.inspection.filters import groups_of
 from jaxcnn.inspection.report import (
     Answered,
     Figure,
@@ -224,6 +226,14 @@ def test_filters_lie_side_by_side_in_their_groups():
     for number, (top, left) in enumerate([(1, 1), (1, 4), (4, 1), (8, 1), (8, 4), (11, 1)]):
         assert (shown[top : top + 2, left : left + 2] == [number] * 3 + [255]).all()
     assert (shown[..., 3] == 255).sum() == 6 * 4  # all else is clear
+
+
+@pytest.mark.parametrize(
+    ("name", "towers"),
+    [("alexnet", 2), ("alexnet_owt", 1), ("vgg11", 1), ("vgg16_1x1_bn", 1), ("resnet18", 1)],
+)
+def test_the_towers_of_the_first_layer(name, towers):
+    assert groups_of(create_model(name)) == towers
 
 
 def test_a_page_shows_what_there_is():

@@ -330,6 +330,8 @@ def test_weights_are_shared_by_a_command(folder, tmp_path, capsys):
     assert front_and_body(again)[0]["license"] == "mit"
     assert run_main(main, "jaxcnn", words) == 2
     assert "exists already" in capsys.readouterr().err
+    assert run_main(main, "jaxcnn", [*words, "--image-size=7"]) == 2  # it is none of the weights'
+    assert "no option '--image-size'" in capsys.readouterr().err
 
 
 def test_a_run_is_shared_with_what_it_reached(tmp_path, capsys):

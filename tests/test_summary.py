@@ -13,7 +13,8 @@ from jaxcnn import create_model, models
 from jaxcnn.cli.commands import main
 from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
-from jaxcnn.inspection.summary import MEGABYTE, summarize
+from jaxcnn.inspection import summarize
+from jaxcnn.inspection.summary_text import MEGABYTE
 from jaxcnn.inspection.tracing import calls
 from jaxcnn.models.cpu_convolution import conv_general_dilated
 
@@ -197,16 +198,20 @@ def test_a_loop_counts_as_often_as_it_runs():
 
 def test_nothing_is_computed():
     events = []
-    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: events.append(name))
+
+    def listen(name, *_, **__):
+        events.append(name)
+
+    jax.clear_caches()
+    jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        jax.clear_caches()
         summarize(models.AlexNet(num_classes=7), (224, 224, 3))
         assert events
         assert not [name for name in events if "backend_compile" in name]
         jax.jit(lambda x: x + 1)(1.0)
         assert [name for name in events if "backend_compile" in name]
     finally:
-        jax.monitoring.clear_event_listeners()
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_a_trace_is_not_mistaken_for_an_earlier_one():

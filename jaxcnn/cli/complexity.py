@@ -14,15 +14,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from jaxcnn.cli.listing import summaries
 from jaxcnn.cli.output import Output
 from jaxcnn.evaluation.comparison import COMPARED, compared_figures
 from jaxcnn.evaluation.ilsvrc import ENTRIES
 from jaxcnn.files import writing
 from jaxcnn.inspection.complexity import Dot, draw_complexity
 from jaxcnn.inspection.ilsvrc import Bar, draw_years
-from jaxcnn.inspection.summary import summarize
 from jaxcnn.inspection.tables import table
-from jaxcnn.models import create_model, image_shape
 
 _WORDS = {"center": "centre crop", "ten_crop": "ten crops", "dense": "dense"}
 
@@ -80,22 +79,21 @@ def compared_networks() -> list[dict[str, Any]]:
 
     Top-1 and top-5 are errors in %, None where they are not given.
     """
-    networks = []
-    for name, figure in compared_figures().items():
-        summary = summarize(create_model(name), image_shape(name), name=name)
-        networks.append(
-            {
-                "network": name,
-                "image_shape": summary.image_shape,
-                "multiply_adds": summary.multiply_adds,
-                "parameters": summary.parameters,
-                "top1": figure.top1,
-                "top5": figure.top5,
-                "protocol": figure.protocol,
-                "scales": figure.scales,
-                "source": figure.source,
-            }
-        )
+    figures = compared_figures()
+    networks = [
+        {
+            "network": of.name,
+            "image_shape": of.image_shape,
+            "multiply_adds": of.multiply_adds,
+            "parameters": of.parameters,
+            "top1": figures[of.name].top1,
+            "top5": figures[of.name].top5,
+            "protocol": figures[of.name].protocol,
+            "scales": figures[of.name].scales,
+            "source": figures[of.name].source,
+        }
+        for of in summaries(list(figures))
+    ]
     return sorted(networks, key=lambda of: (of["multiply_adds"], of["network"]))
 
 

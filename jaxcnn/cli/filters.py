@@ -8,7 +8,7 @@ import argparse
 
 from jaxcnn.cli.looking import add_looked, looked_into, picture_path
 from jaxcnn.cli.output import Output
-from jaxcnn.inspection.filters import draw_filters, filters
+from jaxcnn.inspection.filters import draw_filters, filters, groups_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         kernels,
         path,
         title=title,
-        groups=getattr(model, "groups", 1) if whole and hasattr(model, "lrn") else 1,
+        groups=groups_of(model) if whole else 1,
         channel=arguments.channel,
         order=looked.preprocessing.channel_order,
     )

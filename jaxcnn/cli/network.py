@@ -55,10 +55,7 @@ def add_trained_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", help="one of `python -m jaxcnn list`")
     parser.add_argument("--weights", metavar="FILE", required=True, help="trained weights")
     parser.add_argument("--in-channels", type=int, metavar="N", help="of images: 1 or 3")
-    parser.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="height and width (default: the weights')"
-    )
-    parser.set_defaults(num_classes=None, seed=0)
+    parser.set_defaults(num_classes=None, image_size=None, seed=0)
 
 
 def network_of(arguments: argparse.Namespace, output: Output) -> Pretrained:

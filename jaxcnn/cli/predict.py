@@ -26,7 +26,7 @@ from jaxcnn.cli.output import Output
 from jaxcnn.cli.parser import add_choice, comma_separated
 from jaxcnn.data.decode import decode
 from jaxcnn.data.views import pad, rescale
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, printable
 from jaxcnn.evaluation.classifier import Classifier, stride_of
 from jaxcnn.evaluation.predictions import predict_crops, predict_whole
 from jaxcnn.evaluation.protocols import METHODS, Look, looks, show, usual_scales
@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the command takes."""
     add_trained_network(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=IMAGES)
+    parser.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="height and width (default: the weights')"
+    )
     parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes")
     add_choice(parser, "--protocol", METHODS, default="center", help="what is shown of an image")
     parser.add_argument(
@@ -134,8 +137,8 @@ def _top(
 
 
 def _text(name: str, top: Sequence[dict[str, Any]]) -> str:
-    rows = [
-        f"  {each['probability']:8.2%}  {each['name'] or 'class ' + str(each['class'])}"
-        for each in top
-    ]
-    return "\n".join([name, *rows])
+    rows = []
+    for each in top:
+        called = each["name"] or f"class {each['class']}"
+        rows.append(f"  {each['probability']:8.2%}  {printable(called)}")
+    return "\n".join([printable(name), *rows])

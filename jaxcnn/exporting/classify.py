@@ -18,7 +18,7 @@ class Classifying:
     """A function to export, and what it takes.
 
     Attributes:
-      function: from images, shape (batch, height, width, channels), to float32, shape (batch,
+      logits: from images, shape (batch, height, width, channels), to logits, float32, shape (batch,
         classes).
       height: of the images, in pixels.
       width: of the images, in pixels.
@@ -28,13 +28,18 @@ class Classifying:
       classes: how many.
     """
 
-    function: Callable[[jax.Array], jax.Array]
+    logits: Callable[[jax.Array], jax.Array]
     height: int
     width: int
     channels: int
     dtype: np.dtype
     answers: str
     classes: int
+
+    def function(self, images: jax.Array) -> jax.Array:
+        """From images to the answers."""
+        logits = self.logits(images)
+        return logits if self.answers == "logits" else jax.nn.softmax(logits)
 
     def images(self, batch: Any) -> jax.ShapeDtypeStruct:
         """A batch of so many, or of a symbolic number."""
@@ -71,8 +76,7 @@ def classifying(
 
     def function(images: jax.Array) -> jax.Array:
         x = images if preprocessing is None else preprocessing(images)
-        answers = jnp.asarray(plain.apply(variables, x))
-        return answers if logits else jax.nn.softmax(answers)
+        return jnp.asarray(plain.apply(variables, x))
 
     given = np.dtype(np.float32 if preprocessing is None else np.uint8)
     answers = "logits" if logits else "probabilities"

@@ -53,8 +53,9 @@ def refused(what: str) -> UserError:
 
 
 def value(operand: Operand) -> Value:
-    """The one operand of an operation, which is written because it is not known."""
-    assert isinstance(operand, Value)
+    """The operand of an operation that is only written where it is not known."""
+    if not isinstance(operand, Value):
+        raise refused("computes a constant for every image")
     return operand
 
 
@@ -141,7 +142,7 @@ class Graph:
             if product in self.constants:
                 product, bias = bias, product
             maker, added = makers.get(product), self.constants.get(bias)
-            if maker is None or added is None or uses[product] > 1 or len(maker.inputs) > 2:
+            if maker is None or added is None or uses[product] > 1 or len(maker.inputs) != 2:
                 continue
             weights = self.constants.get(maker.inputs[1])
             if weights is None or added.ndim != weights.ndim:

@@ -3,11 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from jaxcnn.exporting.graph import Graph, Known, Operand, Parameters, Value, refused, value
-
-_BEFORE_ALL = -(2**31)  # where an axis that is read backwards ends, for ONNX
 
 
 def transpose(graph: Graph, operands: Sequence[Operand], how: Parameters, shape: Any) -> Value:
@@ -27,16 +23,23 @@ def reshape(graph: Graph, operands: Sequence[Operand], how: Parameters, shape: A
 
 
 def broadcast(graph: Graph, operands: Sequence[Operand], how: Parameters, shape: Any) -> Operand:
-    """New axes of length 1, which all that follows repeats by itself."""
+    """New axes, and the repetition of what has length 1.
+
+    A known array is not repeated, which what follows does by itself.
+    """
     x, places = operands[0], how["broadcast_dimensions"]
-    given = dict(zip(places, x.shape, strict=True))
+    lengths = x.array.shape if isinstance(x, Known) else x.shape
+    given = dict(zip(places, lengths, strict=True))
     thin = tuple(given.get(axis, 1) for axis in range(len(shape)))
     if isinstance(x, Known):
-        known = dict(zip(places, x.array.shape, strict=True))
-        return Known(x.array.reshape([known.get(axis, 1) for axis in range(len(shape))]), shape)
-    if thin == x.shape:
-        return Value(x.name, shape, x.order)
-    return Value(reshape(graph, [x], how, thin).name, shape, tuple(range(len(shape))))
+        return Known(x.array.reshape(thin), shape)
+    found = x if thin == x.shape else reshape(graph, [x], how, thin)
+    if thin == shape:
+        return found
+    # A length of 1 leaves the batch as it is.
+    wanted = [shape[axis] if isinstance(shape[axis], int) else 1 for axis in found.order]
+    name = graph.node("Expand", [found.name, graph.whole_numbers(wanted, "shape")])
+    return Value(name, shape, found.order)
 
 
 def concatenate(graph: Graph, operands: Sequence[Operand], how: Parameters, shape: Any) -> Value:
@@ -62,85 +65,13 @@ def pad(graph: Graph, operands: Sequence[Operand], how: Parameters, shape: Any) 
     return Value(graph.node("Pad", names), shape, x.order)
 
 
-def part(graph: Graph, operands: Sequence[Operand], how: Parameters, shape: Any) -> Value:
-    """``slice``: from one position of an axis to another, every so many."""
-    x = value(operands[0])
-    steps = how["strides"] or (1,) * len(shape)
-    cuts = {
-        axis: (start, end, step)
-        for axis, (start, end, step) in enumerate(
-            zip(how["start_indices"], how["limit_indices"], steps, strict=True)
-        )
-        if not (start == 0 and step == 1 and end == x.shape[axis])
-    }
-    return Value(_cut(graph, x, cuts), shape, x.order)
-
-
-def turned(graph: Graph, operands: Sequence[Operand], how: Parameters, shape: Any) -> Value:
-    """``rev``: some axes read backwards."""
-    x = value(operands[0])
-    cuts = dict.fromkeys(how["dimensions"], (-1, _BEFORE_ALL, -1))
-    return Value(_cut(graph, x, cuts), shape, x.order)
-
-
-def _cut(graph: Graph, x: Value, cuts: dict[int, tuple[int, int, int]]) -> str:
-    """What lies between two positions of an axis, every so many."""
-    if not cuts:
-        return x.name
-    starts, ends, steps = (
-        graph.whole_numbers([cut[i] for cut in cuts.values()], name)
-        for i, name in enumerate(("starts", "ends", "steps"))
-    )
-    axes = graph.whole_numbers([x.order.index(axis) for axis in cuts], "axes")
-    return graph.node("Slice", [x.name, starts, ends, axes, steps])
-
-
-def gather(graph: Graph, operands: Sequence[Operand], how: Parameters, shape: Any) -> Value:
-    """Rows and columns at known places: what indexing by numbers and slices becomes."""
-    x, places = operands
-    numbers, sizes = how["dimension_numbers"], how["slice_sizes"]
-    axes, collapsed = numbers.start_index_map, numbers.collapsed_slice_dims
-    if not isinstance(x, Value) or not isinstance(places, Known):
-        raise refused("looks up places that it computes")
-    starts = places.array
-    if starts.ndim == 1:  # one place: of some axes a part, and of those none is left that are one
-        lines = [range(start, start + sizes[a]) for a, start in zip(axes, starts, strict=True)]
-        part = Value(_along(graph, x, axes, lines), x.shape, x.order)
-        return _without(graph, part, collapsed, shape)
-    # A grid of them: the i-th index depends on the i-th axis of the grid alone.
-    of_axes = [
-        np.moveaxis(starts[..., i], i, 0).reshape(starts.shape[i], -1) for i in range(len(axes))
-    ]
-    grid = all(np.all(line == line[:, :1]) for line in of_axes)
-    kept = tuple(axis for axis in range(len(x.shape)) if axis not in axes)
-    if not grid or tuple(collapsed) != tuple(axes) or tuple(numbers.offset_dims) != kept:
-        raise refused("looks up single elements")
-    lines = [line[:, 0].tolist() for line in of_axes]
-    return Value(_along(graph, x, axes, lines), shape, x.order)
-
-
-def _along(graph: Graph, x: Value, axes: Sequence[int], lines: Sequence[Sequence[int]]) -> str:
-    """What lies at those places of each axis."""
-    name, cuts = x.name, {}
-    for axis, line in zip(axes, lines, strict=True):
-        step = line[1] - line[0] if len(line) > 1 else 1
-        if step and list(line) == list(range(line[0], line[-1] + step, step)):
-            if list(line) != list(range(x.shape[axis])):
-                end = line[-1] + step
-                cuts[axis] = (line[0], end if end >= 0 else _BEFORE_ALL, step)
-        else:
-            indices = graph.whole_numbers(line, "indices")
-            name = graph.node("Gather", [name, indices], axis=x.order.index(axis))
-    return _cut(graph, Value(name, x.shape, x.order), cuts)
-
-
 def squeeze(graph: Graph, operands: Sequence[Operand], how: Parameters, shape: Any) -> Value:
     """Without some axes, of length 1."""
     x = value(operands[0])
-    return _without(graph, x, how["dimensions"], shape)
+    return without(graph, x, how["dimensions"], shape)
 
 
-def _without(graph: Graph, x: Value, axes: Sequence[int], shape: Any) -> Value:
+def without(graph: Graph, x: Value, axes: Sequence[int], shape: Any) -> Value:
     """The same without some axes, of length 1."""
     if not axes:
         return Value(x.name, shape, x.order)

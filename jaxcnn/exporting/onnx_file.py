@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcnn.errors import UserError
 from jaxcnn.exporting.classify import Classifying
-from jaxcnn.exporting.graph import Graph
+from jaxcnn.exporting.graph import Graph, Node
 from jaxcnn.exporting.tracing import graph_of
 from jaxcnn.files import write_atomically
 from jaxcnn.version import __version__
@@ -62,16 +62,16 @@ def _model(graph: Graph, classifying: Classifying) -> Any:
     def kind(dtype: Any) -> int:
         return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
+    def attributes(node: Node) -> dict[str, Any]:
+        return {k: kind(v) if isinstance(v, np.dtype) else v for k, v in node.attributes.items()}
+
     nodes = [
         helper.make_node(
             node.operator,
             node.inputs,
             [node.output],
             name=node.output,
-            **{
-                name: kind(value) if isinstance(value, np.dtype) else value
-                for name, value in node.attributes.items()
-            },
+            **attributes(node),
         )
         for node in graph.nodes
     ]

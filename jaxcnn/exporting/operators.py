@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.exporting import moving, products
+from jaxcnn.exporting import indexing, moving, products
 from jaxcnn.exporting.graph import Graph, Known, Operand, Parameters, Value, refused, value
 
 Write = Callable[[Graph, Sequence[Operand], Parameters, tuple[Any, ...]], Operand]
@@ -36,6 +36,8 @@ _ELEMENTWISE = {
     "tanh": "Tanh",
 }
 
+_ONE = Known(np.array(1, np.float32), ())
+
 
 def write(
     graph: Graph, name: str, operands: Sequence[Operand], how: Parameters, shape: tuple[Any, ...]
@@ -56,6 +58,10 @@ def write(
         return _elementwise(graph, _ELEMENTWISE[name], operands, shape)
     if name not in _OTHERS:
         raise refused(f"computes '{name}'" + (f" in '{graph.place}'" if graph.place else ""))
+    if name not in REPEATING and any(
+        isinstance(o, Known) and o.array.shape != o.shape for o in operands
+    ):
+        raise refused(f"computes '{name}' of one constant for every image")
     return _OTHERS[name](graph, operands, how, shape)
 
 
@@ -64,7 +70,9 @@ def _elementwise(
 ) -> Value:
     # What is at least zero has an operator of its own.
     if operator == "Max" and any(isinstance(o, Known) and not np.any(o.array) for o in operands):
-        operator, operands = "Relu", [o for o in operands if isinstance(o, Value)]
+        values = [o for o in operands if isinstance(o, Value)]
+        if [o.shape for o in values] == [shape]:
+            operator, operands = "Relu", values
     order = next(o.order for o in operands if isinstance(o, Value) and len(o.shape) == len(shape))
     names = [graph.in_order(operand, order) for operand in operands]
     return Value(graph.node(operator, names), shape, order)
@@ -84,6 +92,18 @@ def _integer_pow(graph: Graph, operands: Sequence[Operand], how: Parameters, sha
         return _square(graph, operands, how, shape)
     power = np.array(how["y"], np.float32)
     return _elementwise(graph, "Pow", [operands[0], Known(power, ())], shape)
+
+
+def _expm1(graph: Graph, operands: Sequence[Operand], _: Parameters, shape: Any) -> Value:
+    return _elementwise(graph, "Sub", [_elementwise(graph, "Exp", operands, shape), _ONE], shape)
+
+
+def _log1p(graph: Graph, operands: Sequence[Operand], _: Parameters, shape: Any) -> Value:
+    return _elementwise(graph, "Log", [_elementwise(graph, "Add", [*operands, _ONE], shape)], shape)
+
+
+def _not_equal(graph: Graph, operands: Sequence[Operand], _: Parameters, shape: Any) -> Value:
+    return _elementwise(graph, "Not", [_elementwise(graph, "Equal", operands, shape)], shape)
 
 
 def _select(graph: Graph, operands: Sequence[Operand], _: Parameters, shape: Any) -> Value:
@@ -136,20 +156,26 @@ _OTHERS: dict[str, Write] = {
     "convert_element_type": _cast,
     "copy": _same,
     "dot_general": products.product,
+    "expm1": _expm1,
     "expand_dims": moving.reshape,
-    "gather": moving.gather,
+    "gather": indexing.gather,
     "integer_pow": _integer_pow,
+    "log1p": _log1p,
+    "ne": _not_equal,
     "onnx_layer": _layer,
     "pad": moving.pad,
     "reduce_max": _reduce("ReduceMax"),
     "reduce_sum": _reduce("ReduceSum"),
     "reshape": moving.reshape,
-    "rev": moving.turned,
+    "rev": indexing.turned,
     "rsqrt": _rsqrt,
     "select_n": _select,
-    "slice": moving.part,
+    "slice": indexing.part,
     "square": _square,
     "squeeze": moving.squeeze,
     "stop_gradient": _same,
     "transpose": moving.transpose,
 }
+
+REPEATING = {*_ELEMENTWISE, "broadcast_in_dim", "convert_element_type", "ne", "select_n"}
+"""Operations that repeat by themselves what has a length of 1."""

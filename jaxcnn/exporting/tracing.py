@@ -30,14 +30,17 @@ def graph_of(classifying: Classifying) -> Graph:
     (batch,) = export.symbolic_shape("batch")
     images = classifying.images(batch)
     with nn.intercept_methods(kept_whole):
-        traced = jax.make_jaxpr(classifying.function)(images)
+        traced = jax.make_jaxpr(classifying.logits)(images)
     graph = Graph()
     order = tuple(range(len(images.shape)))
     (found,) = _call(graph, traced, [Value("images", images.shape, order)])
     graph.place = ""
     if not isinstance(found, Value):
         raise ValueError("the answers do not depend on the images")
-    graph.finish(graph.arranged(found, tuple(range(len(found.shape)))), classifying.answers)
+    output = graph.arranged(found, tuple(range(len(found.shape))))
+    if classifying.answers == "probabilities":
+        output = graph.node("Softmax", [output], axis=-1)
+    graph.finish(output, classifying.answers)
     return graph
 
 
@@ -71,10 +74,12 @@ def _equation(graph: Graph, equation: JaxprEqn, operands: Sequence[Operand]) -> 
         write = _call if isinstance(inner, ClosedJaxpr) else _write
         return write(graph, inner, operands)
     shape = _array(equation.outvars[0]).shape
-    known = [o.array for o in operands if isinstance(o, Known) and o.array.shape == o.shape]
-    if len(known) == len(operands) and all(isinstance(length, int) for length in shape):
+    known = [o for o in operands if isinstance(o, Known)]
+    whole = all(isinstance(length, int) for length in shape)
+    whole = whole and all(o.array.shape == o.shape for o in known)
+    if len(known) == len(operands) and whole:
         # It is the same for all images: computed now.
-        result = equation.primitive.bind(*known, **how)
+        result = equation.primitive.bind(*[o.array for o in known], **how)
         results = result if equation.primitive.multiple_results else [result]
         return [Known(np.asarray(each), np.shape(each)) for each in results]
     return [operators.write(graph, name, operands, how, shape)]

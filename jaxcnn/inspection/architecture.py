@@ -6,32 +6,29 @@ leave the shape as it is, have no box; neither has what is inside a block of sev
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-from xml.sax.saxutils import escape
+from collections.abc import Sequence
+from typing import NamedTuple
+from xml.sax.saxutils import escape, quoteattr
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.traverse_util import flatten_dict
+
+from jaxcnn.inspection.tracing import Call, calls
 
 
-class Layer(NamedTuple):
-    """A layer or a block of layers.
+class _Box(NamedTuple):
+    """What is drawn of a layer, of a block of layers, or of the images.
 
     Attributes:
-      name: its path, as of a feature.
-      kind: the name of its class.
+      name: its path.
+      kind: its class; empty for the images.
       shape: of its output for one image, (height, width, channels) or (features,).
-      parameters: how many it has, and what is inside it.
-      block: whether other layers are inside it.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
-    parameters: int
-    block: bool
 
 
 class _Look(NamedTuple):
@@ -67,45 +64,6 @@ _WITHOUT_BOX = ("Activation", "BatchNorm", "Dropout")
 _TALLEST, _GAP, _MARGIN, _LEGEND, _LEAST_PITCH, _CHARACTER = 150, 5, 12, 34, 17, 5.6
 
 
-def layers_of(model: nn.Module, images: tuple[int, int, int]) -> list[Layer]:
-    """The layers of a network and its blocks in the order in which they end; nothing is computed.
-
-    Args:
-      model: the network.
-      images: height, width and channels of what it is given.
-    """
-    found: list[tuple[tuple[str, ...], str, tuple[int, ...]]] = []
-
-    def interceptor(
-        method: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        context: nn.module.InterceptorContext,
-    ) -> Any:
-        output = method(*args, **kwargs)
-        if context.method_name == "__call__" and context.module.path:
-            kind = type(context.module).__name__
-            found.append((context.module.path, kind, output.shape[1:]))
-        return output
-
-    def trace(shown: jax.Array) -> Any:
-        return model.init(jax.random.key(0), shown)
-
-    with nn.intercept_methods(interceptor):
-        variables = jax.eval_shape(trace, jax.ShapeDtypeStruct((1, *images), jnp.float32))
-    parameters = flatten_dict(variables.get("params", {}))
-    return [
-        Layer(
-            "/".join(path),
-            kind,
-            shape,
-            sum(math.prod(p.shape) for at, p in parameters.items() if at[: len(path)] == path),
-            any(other[: len(path)] == path and other != path for other, _, _ in found),
-        )
-        for path, kind, shape in found
-    ]
-
-
 def draw_architecture(model: nn.Module, images: tuple[int, int, int], *, title: str) -> str:
     """The picture of a network, an SVG that needs nothing else and suits any background.
 
@@ -114,17 +72,19 @@ def draw_architecture(model: nn.Module, images: tuple[int, int, int], *, title: 
       images: height, width and channels of what it is given.
       title: says what it is, to those who cannot see it too.
     """
-    boxes = _boxes(layers_of(model, images))
+    shape = jax.ShapeDtypeStruct((1, *images), jnp.float32)
+    # By initialization, which calls what is there in training alone, too.
+    made, _ = calls(model.init, jax.eval_shape(lambda: jax.random.key(0)), shape)
+    boxes = _boxes(made)
     parts: list[str] = []
     x, longest = float(_MARGIN), 0
-    input_ = Layer("images", "", images, 0, False)
-    for layer in (input_, *boxes):
-        look = _look(layer)
-        height, width = _size(layer.shape, images[0])
+    for box in (_Box("images", "", images), *boxes):
+        look = _look(box)
+        height, width = _size(box.shape, images[0])
         pitch = max(width + _GAP, _LEAST_PITCH)
         left, top = x + (pitch - width) / 2, _LEGEND + (_TALLEST - height) / 2
         stroke = ' stroke-dasharray="3 2"' if look.dashed else ""
-        words = f"{layer.name} {' × '.join(map(str, layer.shape))}"
+        words = f"{box.name} {' × '.join(map(str, box.shape))}"
         at, below = x + pitch / 2 + 3.5, _LEGEND + _TALLEST + 8
         longest = max(longest, len(words))
         parts.append(
@@ -140,35 +100,32 @@ def draw_architecture(model: nn.Module, images: tuple[int, int, int], *, title: 
     return (
         '<svg xmlns="http://www.w3.org/2000/svg"'
         f' viewBox="0 0 {wide:.0f} {high:.0f}" width="{wide:.0f}"'
-        f' role="img" aria-label="{escape(title, {chr(34): "&quot;"})}" fill="currentColor"'
+        f' role="img" aria-label={quoteattr(title)} fill="currentColor"'
         ' font-family="sans-serif" font-size="10">\n'
         f"<title>{escape(title)}</title>\n{legend}\n" + "\n".join(parts) + "\n</svg>\n"
     )
 
 
-def _boxes(layers: Sequence[Layer]) -> list[Layer]:
+def _boxes(made: Sequence[Call]) -> list[_Box]:
     """What is drawn: blocks that have no block inside, and the layers that are in none of them."""
-    outer = [
-        layer.name
-        for layer in layers
-        if layer.block and not any(o.block and o.name.startswith(f"{layer.name}/") for o in layers)
-    ]
+    blocks = {call.path for call in made if call.calls and call.path}
+    outer = {b for b in blocks if not any(other[: len(b)] == b for other in blocks - {b})}
     return [
-        layer
-        for layer in layers
-        if layer.name in outer
+        _Box("/".join(call.path), call.kind, call.output.shape[1:])
+        for call in made
+        if call.path in outer
         or not (
-            layer.block
-            or layer.kind in _WITHOUT_BOX
-            or any(layer.name.startswith(f"{name}/") for name in outer)
+            call.calls
+            or call.kind in _WITHOUT_BOX
+            or any(call.path[: len(block)] == block for block in outer)
         )
     ]
 
 
-def _look(layer: Layer) -> _Look:
-    if not layer.kind:
+def _look(box: _Box) -> _Look:
+    if not box.kind:
         return _Look("images", "#888888")
-    return _LOOKS.get(layer.kind, _BLOCK)
+    return _LOOKS.get(box.kind, _BLOCK)
 
 
 def _size(shape: tuple[int, ...], side: int) -> tuple[float, float]:
@@ -178,9 +135,9 @@ def _size(shape: tuple[int, ...], side: int) -> tuple[float, float]:
     return max(_TALLEST * math.sqrt(shape[0] / side), 6.0), 3 + 1.8 * math.log2(shape[-1] + 1)
 
 
-def _legend(boxes: Sequence[Layer]) -> tuple[str, float]:
+def _legend(boxes: Sequence[_Box]) -> tuple[str, float]:
     """The kinds of boxes that are there, with their names, and how far they reach."""
-    looks = dict.fromkeys(_look(layer) for layer in boxes)
+    looks = dict.fromkeys(_look(box) for box in boxes)
     parts, x = [], float(_MARGIN)
     for look in looks:
         stroke = ' stroke-dasharray="3 2"' if look.dashed else ""

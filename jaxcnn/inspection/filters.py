@@ -48,6 +48,12 @@ def filters(
     return layer, np.asarray(found[layer], np.float32)
 
 
+def groups_of(model: nn.Module) -> int:
+    """The towers that the filters of a network's first layer are in: 2 of AlexNet, of others 1."""
+    groups = getattr(model, "groups", 1)  # of VGG, the table of its convolutions
+    return groups if isinstance(groups, int) else 1
+
+
 def filter_pictures(kernels: np.ndarray, *, order: str = "RGB") -> np.ndarray:
     """The filters of a first layer as pictures: grey is zero, each on a scale of its own.
 

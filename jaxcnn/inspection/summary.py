@@ -14,12 +14,10 @@ from flax import linen as nn
 
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.extents import ReceptiveField
-from jaxcnn.inspection.tables import table
+from jaxcnn.inspection.summary_text import summary_text, times
 from jaxcnn.inspection.tracing import Call, calls
 
 Path = tuple[str, ...]
-
-MEGABYTE = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,24 +128,7 @@ class Summary:
 
     def text(self) -> str:
         """A table of the layers, and the totals under it; MB are 2^20 bytes."""
-        head = ["layer", "kind", "output", "parameters", "not trained", "multiply-adds"]
-        head += ["MB", "sees", "stride", "offset"]
-        rows = [head, *(_cells(layer, self.batch_size) for layer in self.layers)]
-        sizes = (self.input_bytes, self.activation_bytes, self.parameter_bytes, self.total_bytes)
-        read, kept, held, total = (f"{size / MEGABYTE:,.2f} MB" for size in sizes)
-        lines = [
-            f"{self.name} on images of {_times(self.image_shape)}",
-            "",
-            table(rows, words=(0, 1, 2)),
-            "",
-            f"parameters     {self.parameters:,} trained, {self.not_trained:,} not",
-            f"multiply-adds  {self.multiply_adds:,} an image",
-            f"memory         {total} for a batch of {self.batch_size}: input {read}, forward and "
-            f"backward {kept}, parameters {held}",
-        ]
-        if any(layer.training_only for layer in self.layers):
-            lines.append("A layer marked * is computed in training alone.")
-        return "\n".join(lines)
+        return summary_text(self)
 
 
 def summarize(
@@ -170,7 +151,7 @@ def summarize(
     """
     if min(*image_shape, batch_size) < 1:
         raise UserError(
-            f"an image of {_times(image_shape)} in a batch of {batch_size}: all must be 1 or more."
+            f"an image of {times(image_shape)} in a batch of {batch_size}: all must be 1 or more."
         )
     if getattr(model, "conv_general_dilated", None) is not None:
         model = model.clone(conv_general_dilated=None)  # as it computes them, but not as one does
@@ -235,29 +216,3 @@ def _layer(call: Call, own: Iterable[tuple[str, int]], training_only: bool) -> L
         field=call.field,
         training_only=training_only,
     )
-
-
-def _cells(layer: Layer, batch_size: int) -> list[str]:
-    field = ["-"] * 3
-    if layer.field is not None:
-        field = [_pair(of) for of in layer.field]
-        if not any(layer.field.stride):
-            field[1] = "-"  # all units see the same
-    return [
-        layer.name,
-        layer.kind + " *" * layer.training_only,
-        _times(layer.output_shape),
-        *(f"{n:,}" if n else "-" for n in (layer.parameters, layer.not_trained)),
-        f"{layer.multiply_adds:,}" if layer.multiply_adds else "-",
-        f"{batch_size * layer.output_bytes / MEGABYTE:,.2f}",
-        *field,
-    ]
-
-
-def _pair(of: tuple[float, float]) -> str:
-    rows, columns = (f"{number:g}" for number in of)
-    return rows if rows == columns else f"{rows} x {columns}"
-
-
-def _times(shape: Iterable[int]) -> str:
-    return " x ".join(map(str, shape))

@@ -16,8 +16,10 @@ from jax.extend.core import Jaxpr, Literal
 
 from jaxcnn.inspection.extents import Extent, ReceptiveField, field_of, union
 from jaxcnn.inspection.multiply_adds import multiply_adds, variable_elements
-from jaxcnn.inspection.receptive_fields import Operation, seen_by
+from jaxcnn.inspection.receptive_fields import RULES, Operation, seen_by
 
+# Operations that do what is traced inside them, once and with the same arguments.
+_CALLS = ("jit", "closed_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
 _ENTER, _LEAVE = "jaxcnn.inspection enters ", "jaxcnn.inspection leaves "
 
 
@@ -135,10 +137,11 @@ class _Walk:
 
         for equation in jaxpr.eqns:
             inputs = [read(variable) for variable in equation.invars]
-            inner = list(_jaxprs(equation.params))
+            name = equation.primitive.name
+            inner = [] if name in RULES else list(_jaxprs(equation.params))
             if not inner:
                 outputs = [self._operation(equation, inputs, times)] * len(equation.outvars)
-            elif len(inner) == 1 and equation.primitive.name not in ("scan", "while", "cond"):
+            elif name in _CALLS:
                 outputs = self.follow(inner[0], inputs, times)
             else:
                 outputs = self._repeated(equation, inner, inputs, times)
@@ -183,7 +186,7 @@ class _Walk:
     def _repeated(
         self, equation: Any, inner: Sequence[Jaxpr], inputs: Sequence[_Value], times: int
     ) -> list[_Value]:
-        """A loop or a choice, of whose results is said that they see no more than all it is given.
+        """A loop, a choice, or what is not known: its results see no more than all it is given.
 
         What is repeated an unknown number of times counts once, and of a choice every case.
         """

@@ -77,11 +77,11 @@ def model_card(
     ]
     body = [
         f"# {_plain(title)}",
-        about or f"Weights of the network `{name}` for [jaxcnn](https://pypi.org/project/jaxcnn/).",
+        about or f"Weights of the network `{name}` for jaxcnn.",
         f"`{name}`, {parameters:,} parameters, {model.num_classes:,} classes"
         + (f"; with other fields than usual: `{_plain(fields)}`." if fields else "."),
         "## Use",
-        f"```\npip install jaxcnn\npython -m jaxcnn predict {name} --weights=FOLDER photo.jpg\n```",
+        f"```\npython -m jaxcnn predict {name} --weights=FOLDER photo.jpg\n```",
         "```python\nfrom jaxcnn import load_pretrained\n\n"
         f'network = load_pretrained("{name}", "FOLDER")\n'
         + (
