@@ -42,6 +42,32 @@ class Linear(nn.Module):
         return FullyConnected(self.num_classes, name="logits")(x)
 
 
+class Branch(nn.Module):
+    """A convolution and a ReLU, of three maps."""
+
+    size: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(3, (self.size, self.size), name="conv")(x)
+        return Activation(nn.relu, name="relu")(x)
+
+
+class Branched(nn.Module):
+    """Two branches side by side, a shortcut around what follows them, and three classes."""
+
+    num_classes: int = 3
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        x = jnp.concatenate(
+            [Branch(1, name="left")(images), Branch(3, name="right")(images)], axis=-1
+        )
+        x = Activation(jnp.tanh, name="both")(x)
+        x = x + nn.Conv(6, (3, 3), name="around")(x)
+        return FullyConnected(self.num_classes, name="logits")(x.mean(axis=(1, 2)))
+
+
 class Brightest(nn.Module):
     """Two classes: how much red and how much blue there is in the image's brightest part.
 
@@ -70,6 +96,17 @@ class Brightest(nn.Module):
                 "logits": {"kernel": jnp.array(head), "bias": jnp.zeros(2)},
             }
         }
+
+
+RED, BLUE = (1, 0, 0), (0, 0, 1)
+
+
+def scene(size=24, **patches):
+    """Grey noise with 5 x 5 patches of a colour: ``red=(top, left)``."""
+    image = np.random.default_rng(0).uniform(0, 0.2, (size, size, 3)).astype(np.float32)
+    for name, (top, left) in patches.items():
+        image[top : top + 5, left : left + 5] = {"red": RED, "blue": BLUE}[name]
+    return image
 
 
 def drawn(model, shape=(1, 8, 8, 2), seed=0):
