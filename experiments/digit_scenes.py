@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Coloured digits somewhere in photographs: a data set that is worth looking into.
+r"""Coloured digits somewhere in photographs: a data set that is worth looking into.
 
     python -m experiments.digit_scenes runs/digit_scenes
 
@@ -8,6 +8,23 @@ in a colour of its own at a random place and size over a part of one of the two 
 come with scikit-learn. Folders are written as every recipe takes them, train/CLASS/*.png and
 validation/CLASS/*.png, from the digits' own training and test images over the same photographs; the
 same options make the same files. Everything is embedded: nothing is downloaded.
+
+The pictures of docs/images that show a network's inside are of one that these commands train (but
+for filters.png, which is of `alexnet_imagenet digits`):
+
+    python -m experiments.digit_scenes runs/digit_scenes
+    python -m experiments.vgg_cifar10 --config=digits --config.workdir=runs/vgg_cifar10/scenes \
+        --config.data.source=./runs/digit_scenes --config.data.eval_split=validation \
+        --config.data.image_size=64 --config.augment.pad=0 --config.augment.scale_min=72 \
+        --config.model.pooled_size=2 --config.optimizer.name=adam \
+        --config.optimizer.learning_rate=2e-3 --config.optimizer.weight_decay=0 \
+        --config.train.batch_size=32
+    python -m experiments.share --run=runs/vgg_cifar10/scenes --output=scenes
+    python -m jaxcnn inside vgg11_bn --weights=scenes \
+        runs/digit_scenes/validation/5/0084_0.png
+
+It has 98.6 % of the 359 validation scenes after 9 of the 12 epochs, on 2 CPU cores with much other
+work; the time was not measured.
 """
 
 import colorsys
@@ -45,7 +62,7 @@ class ScenesConfig:
     """
 
     folder: str = "runs/digit_scenes"
-    size: int = 136
+    size: int = 72
     copies: int = 3
     seed: int = 0
 

@@ -129,7 +129,7 @@ def draw_occlusion(
     layer: str,
     size: int,
     stride: int,
-    grey: int,
+    grey: int = 128,
 ) -> None:
     """Draws what the network answered, by the place of the square's centre.
 
@@ -179,7 +179,7 @@ def draw_occlusion(
         "stand where its centre was: where it hides what the network goes by, the class becomes "
         "less probable and the map weaker."
     )
-    section = Section(panels, columns=5, side=1.75, lines=3)
+    section = Section(panels, columns=5, side=1.75, lines=2)
     draw_grid([[section]], path, title=title, note=note, scales=(sure, strong))
 
 

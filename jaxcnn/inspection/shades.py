@@ -43,21 +43,6 @@ def around_zero(numbers: np.ndarray, bound: float | None = None) -> np.ndarray:
     return as_rgb(np.round(np.clip(numbers / (bound or 1.0), -1, 1) * 127 + GREY).astype(np.uint8))
 
 
-def from_black(
-    numbers: np.ndarray, low: float | None = None, high: float | None = None
-) -> np.ndarray:
-    """A grey picture of a map ``(height, width)``: black is the smallest value, white the largest.
-
-    Args:
-      numbers: the map.
-      low: what is black, in place of the smallest.
-      high: what is white, in place of the largest.
-    """
-    low = float(np.min(numbers)) if low is None else low
-    high = float(np.max(numbers)) if high is None else high
-    return Scale("gray", low, high, "")(numbers)
-
-
 def as_rgb(pixels: np.ndarray) -> np.ndarray:
     """Grey or coloured pixels, uint8 with or without an axis of 1 or 3 channels, as RGB."""
     if pixels.ndim == 2:
