@@ -78,7 +78,9 @@ def run(path: Path) -> dict[str, Any]:
     config = Config(KernelManager={"transport": "ipc"})
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
     environment.pop("MPLBACKEND", None)  # the kernel's own shows figures in the notebook
-    NotebookClient(notebook, config=config, timeout=600).execute(env=environment)
+    NotebookClient(notebook, config=config, timeout=600, coalesce_streams=True).execute(
+        env=environment
+    )
     kept: dict[str, Any] = json.loads(nbformat.writes(notebook))
     kept["metadata"]["language_info"] = {"name": "python"}
     for cell in kept["cells"]:

@@ -97,10 +97,16 @@ def test_a_head_that_is_drawn_has_no_names(monkeypatch):
 def test_what_is_not_code_is_in_the_package_too():
     root = Path(__file__).parents[1]
     settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
-    declared = set(settings["package-data"]["jaxcnn"])
+    declared = {
+        path
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in root.joinpath(*package.split(".")).glob(pattern)
+    }
     found = {
-        path.relative_to(root / "jaxcnn").as_posix()
+        path
         for path in (root / "jaxcnn").rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc")
     }
     assert found == declared
+    assert root / "jaxcnn" / "pretrained" / "imagenet_classes.txt" in found

@@ -188,6 +188,26 @@ def test_what_has_no_operator_is_written_from_what_it_does(tmp_path):
     assert alone(lambda x: layers.AveragePool(3, 2)(x), tmp_path)["AveragePool"] == 1
 
 
+def test_what_is_used_twice_is_computed_once(tmp_path):
+    def function(x):
+        y = nn.Conv(4, (3, 3), use_bias=False)(x)
+        return (y + jnp.arange(4.0)) * y
+
+    assert alone(function, tmp_path)["Conv"] == 1
+
+
+def test_convolutions_are_plain_whatever_training_had():
+    """A function that computes them otherwise is no part of the network."""
+
+    def otherwise(*_, **__):
+        raise AssertionError("is called")
+
+    model = create_model("mnist_cnn", width=4, conv_general_dilated=otherwise)
+    variables = initialized(create_model("mnist_cnn", width=4), (1, 28, 28, 1))
+    found, images = exported(model, variables, (28, 28, 1))
+    assert jax.eval_shape(found.function, images).shape == (3, 10)
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -207,6 +227,9 @@ def test_what_has_no_operator_is_written_from_what_it_does(tmp_path):
         lambda x: x**3 + jnp.sqrt(jnp.abs(x)) / (1 + x**2),
         lambda x: jnp.einsum("nhwc,nhwd->ncd", x, x),
         lambda x: jnp.maximum(x.mean(axis=(1, 2)), jnp.zeros(3)),
+        lambda x: jnp.maximum(x[:, :1], jnp.zeros((1, 9, 1, 1))),  # as many rows as the zeros
+        # Added to rows, which are as many as the channels: no bias.
+        lambda x: nn.Conv(9, (3, 3), use_bias=False)(x) + jnp.arange(9.0).reshape(1, 9, 1, 1),
         lambda x: layers.adaptive_average_pool(x, 4),
         lambda x: layers.sliding_average_pool(x, 3),
         lambda x: nn.Conv(6, (3, 2), strides=(2, 1), kernel_dilation=2, padding="SAME")(x),

@@ -1,5 +1,6 @@
 """Folders to share: whole or not there, taken back to the bit, from here and from a hub."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -355,7 +356,13 @@ def test_a_run_is_shared_with_what_it_reached(tmp_path, capsys):
     loaded = load_pretrained(member.name, output)
     assert_same(loaded, member.variables)
     assert loaded.class_names == tuple("0123456789")
-    assert (loaded.preprocessing.shorter_side, loaded.preprocessing.crop) == (32, 32)
+    assert loaded.preprocessing == dataclasses.replace(
+        member.preprocessing, shorter_side=32, crop=32, padding=0
+    )
+    padded = dataclasses.replace(member, padding=2, scale=28)
+    share.share(padded, str(tmp_path / "p"), license_name=None, measured=[])
+    prepare = load_pretrained(member.name, tmp_path / "p").preprocessing
+    assert (prepare.shorter_side, prepare.padding, prepare.crop) == (28, 2, 32)
     front, body = front_and_body(output)
     (result,) = front["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == best["accuracy"]
