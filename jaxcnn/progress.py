@@ -28,7 +28,7 @@ class Progress:
     It is told Python numbers and fetches nothing.
 
     Args:
-      total: the images in all.
+      total: the images in all; None: not known.
       description: what is being done, such as ``'training'``.
       unit: what is counted, where that is not images.
       initial: the images done in an earlier part of the run.
@@ -43,7 +43,7 @@ class Progress:
     def __init__(
         self,
         *,
-        total: int,
+        total: int | None,
         description: str,
         unit: str = "images",
         initial: int = 0,
@@ -71,7 +71,9 @@ class Progress:
                 leave=None,
                 delay=delay,
                 dynamic_ncols=True,
-                bar_format="{desc}: {percentage:3.0f}%|{bar}| {rate_noinv_fmt}{postfix}, "
+                bar_format="{desc}: {n_fmt}, {rate_noinv_fmt}{postfix}"
+                if total is None
+                else "{desc}: {percentage:3.0f}%|{bar}| {rate_noinv_fmt}{postfix}, "
                 "{remaining} left",
             )
 
@@ -79,7 +81,8 @@ class Progress:
         """Counts some more; what is beyond the total (padding) is not."""
         if not self._shown:
             return
-        count = min(count, self._total - self._done)
+        if self._total is not None:
+            count = min(count, self._total - self._done)
         self._done += count
         if self._bar is not None:
             self._bar.set_postfix_str(self._details(), refresh=False)
@@ -128,11 +131,10 @@ class Progress:
         now = time.monotonic()
         rate = (self._done - self._last_line[1]) / (now - self._last_line[0])
         self._last_line = (now, self._done)
-        left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
-        parts = [
-            f"{self._done:,} of {self._total:,} {self._unit}",
-            f"{rate:,.4g} {self._unit}/s",
-            self._details(),
-            f"{left} left",
-        ]
+        counted, left = f"{self._done:,} {self._unit}", ""
+        if self._total is not None:
+            counted = f"{self._done:,} of {self._total:,} {self._unit}"
+            time_left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
+            left = f"{time_left} left"
+        parts = [counted, f"{rate:,.4g} {self._unit}/s", self._details(), left]
         self.note(f"{self._description}: {', '.join(filter(None, parts))}")

@@ -41,6 +41,18 @@ def test_lines_where_there_is_no_terminal(clock):
     ]
 
 
+def test_lines_of_what_has_no_known_end(clock):
+    stream = io.StringIO()
+    with Progress(total=None, description="looking", every=1, stream=stream) as bar:
+        clock[0] = 2
+        bar.advance(50)
+    assert stream.getvalue() == "looking: 50 images, 25 images/s\n"
+    terminal = Terminal()
+    with Progress(total=None, description="looking", stream=terminal) as bar:
+        bar.advance(7)
+    assert "looking: 7" in terminal.getvalue()
+
+
 def test_a_bar_on_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     stream = Terminal()

@@ -18,6 +18,7 @@ from jaxcnn.cli.parser import add_choice
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.projections import RULES
 from jaxcnn.inspection.strongest import draw_strongest, patches, strongest
+from jaxcnn.progress import Progress
 
 _AT_ONCE = 32
 
@@ -99,10 +100,12 @@ def _batches(
     looked: Looked, words: list[str], names: list[str], pixels: list[np.ndarray]
 ) -> Iterator[np.ndarray]:
     """What the network takes of the images, whose names and pixels are kept."""
-    for name, image in looked.all_shown(words):
-        names.append(name)
-        pixels.append(image)
-        if len(pixels) % _AT_ONCE == 0:
-            yield np.asarray(looked.inputs(np.stack(pixels[-_AT_ONCE:])))
+    with Progress(total=None, description="looking") as bar:
+        for name, image in looked.all_shown(words):
+            names.append(name)
+            pixels.append(image)
+            bar.advance(1)
+            if len(pixels) % _AT_ONCE == 0:
+                yield np.asarray(looked.inputs(np.stack(pixels[-_AT_ONCE:])))
     if left := len(pixels) % _AT_ONCE:
         yield np.asarray(looked.inputs(np.stack(pixels[-left:])))
