@@ -46,7 +46,7 @@ def _started() -> bool:
     name = "jax_num_cpu_devices"
     number = jax.config.values[name]
     try:
-        jax.config.update(name, number + 2)
+        jax.config.update(name, number + 2)  # any other number
     except RuntimeError:
         return True
     jax.config.update(name, number)
