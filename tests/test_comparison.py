@@ -88,16 +88,16 @@ def test_the_sentence_of_a_contestant_is_passed_on():
 
 @pytest.mark.parametrize(("name", "devices"), [("jaxcnn", 4), ("one-device", 1)])
 def test_one_device_computes_what_several_share(name, devices, monkeypatch):
-    class Enough(Exception):
+    class EnoughError(Exception):
         pass
 
     def compile_step(task, layout):
         assert task.batch_size == 8
         assert len(layout.devices) == devices
-        raise Enough
+        raise EnoughError
 
     monkeypatch.setattr(ours, "compile_step", compile_step)
-    with pytest.raises(Enough):
+    with pytest.raises(EnoughError):
         contestants.prepare(name, dataclasses.replace(TASK, batch_size=8, devices=4))
 
 
