@@ -1,5 +1,6 @@
 """Contestants side by side: the ratio that is told, the peers, and what is said of a mistake."""
 
+import dataclasses
 import json
 
 import jax
@@ -11,7 +12,7 @@ from flax import linen as nn
 from experiments import benchmark
 from experiments import contestants as peers
 from experiments.comparison import Measured, compare, lines, table
-from experiments.contestants import Task, check_peer
+from experiments.contestants import Task, check_peer, ours
 from experiments.contestants.plain_flax import max_pool
 from jaxcnn.cli.exit_status import run_main
 from jaxcnn.errors import UserError
@@ -97,3 +98,25 @@ def test_the_sentence_of_a_contestant_is_passed_on():
         compare(
             ["jaxcnn"], Task("vgg15", "train", 1, 32, 4, "float32", devices=1), rounds=1, steps=1
         )
+
+
+@pytest.mark.parametrize(("name", "devices"), [("jaxcnn", 4), ("one-device", 1)])
+def test_one_device_computes_what_several_share(name, devices, monkeypatch):
+    class EnoughError(Exception):
+        pass
+
+    def compile_step(task, layout):
+        assert task.batch_size == 8
+        assert len(layout.devices) == devices
+        raise EnoughError
+
+    monkeypatch.setattr(ours, "compile_step", compile_step)
+    with pytest.raises(EnoughError):
+        peers.prepare(name, dataclasses.replace(TASK, batch_size=8, devices=4))
+
+
+def test_the_deterministic_one_is_told_before_it_computes(monkeypatch):
+    jax.devices()
+    monkeypatch.setenv("XLA_FLAGS", "")
+    with pytest.raises(UserError, match="too late"):
+        peers.prepare("deterministic", TASK)

@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.contestants import Contestant, Task
 from experiments.contestants.ours import peak_memory
-from jaxcnn.errors import unknown_name
+from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.randomness import Purpose, host_generator
 
 os.environ["KERAS_BACKEND"] = "jax"
@@ -28,10 +28,15 @@ def prepare(task: Task) -> Contestant:
     """Makes the network and its step.
 
     Raises:
-      UserError: Keras has no network of the same layers.
+      UserError: Keras has no network of the same layers for such images.
     """
     if task.model not in _NAMES:
         raise unknown_name("Keras network of the layers of", task.model, _NAMES)
+    if task.model.startswith("vgg") and task.image_size != 224:
+        raise UserError(
+            f"for images of {task.image_size} pixels Keras' VGG has other fully connected layers; "
+            "compare with it at --image_size=224, or leave keras out."
+        )
     if task.dtype == "bfloat16":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     network = getattr(keras.applications, _NAMES[task.model])(
