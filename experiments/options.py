@@ -152,11 +152,13 @@ def _unknown(option: str, options: Mapping[str, Field]) -> UserError:
 
 def table() -> argparse.ArgumentParser:
     """What lays out the table of ``--help``; it parses nothing."""
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         usage=argparse.SUPPRESS,
         add_help=False,
         formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=30),
     )
+    setattr(parser, "color", False)  # noqa: B010 - which argparse has had since Python 3.14
+    return parser
 
 
 def add_fields(

@@ -3,7 +3,7 @@
 
     python -m experiments.share --run=runs/vgg_imagenet/digits --output=vgg-digits
     hf upload USER/MODEL vgg-digits
-    python -m jaxcnn predict vgg16 --weights=USER/MODEL photo.png
+    python -m jaxcnn predict vgg11 --weights=USER/MODEL photo.png
 
 It is the best checkpoint, else the newest, with what it knows of its classes and of its images, and
 the accuracy of that state on the split that the run was evaluated on. The folder is laid out as the
@@ -110,9 +110,8 @@ def _measured(result: dict[str, Any]) -> list[Measured]:
     best = result["best"]
     if best is None:
         return []
-    images = f"{result['examples']:,} images of {result['split']}"
-    how = f"best evaluation, after epoch {best['epoch']:g}"
-    return [Measured("top-1 accuracy", float(best["accuracy"]), images, how)]
+    how = f"best evaluation, after epoch {best['epoch']:g}, of {result['examples']:,} images"
+    return [Measured("top-1 accuracy", float(best["accuracy"]), str(result["split"]), how)]
 
 
 if __name__ == "__main__":

@@ -23,13 +23,20 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _beside(path: Path, ending: str) -> Path:
+    """What a file or a folder is called while it is written."""
+    if not path.name:
+        raise UserError(f"'{path}' names no file or folder that can be written; give it a name.")
+    return path.with_name(f".{path.name}.{os.getpid()}.{ending}")
+
+
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Writes a file so that a process killed at any moment leaves the old one or the new one.
 
     Raises:
       UserError: the file system does not take it; the old file is as it was.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = _beside(path, "tmp")
     with writing(path):
         try:
             with unfinished.open("wb") as file:
@@ -49,7 +56,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
       UserError: the file system does not take it; what was there is as it was, or gone.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished = _beside(path, "unfinished")
     with writing(path):
         unfinished.mkdir(parents=True)
     try:

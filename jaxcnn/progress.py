@@ -22,6 +22,11 @@ def without_progress() -> Iterator[None]:
         _shown.reset(before)
 
 
+def progress_is_shown() -> bool:
+    """Whether it is, for those who show it by other means."""
+    return _shown.get()
+
+
 class Progress:
     """Counts images, or others, towards a total, on stderr.
 

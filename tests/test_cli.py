@@ -1,5 +1,6 @@
 """What the commands `python -m jaxcnn` have in common: how they are chosen, asked and answer."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from jaxcnn import list_models
 from jaxcnn.cli.commands import COMMANDS, main, overview, parser_of
 from jaxcnn.cli.exit_status import run_main
+from jaxcnn.cli.looking import channel_numbers
 from jaxcnn.cli.parser import Parser
 from jaxcnn.errors import UserError
 from jaxcnn.progress import Progress
@@ -99,6 +101,23 @@ def test_who_hears_what(option, out, err, capsys):
     assert capsys.readouterr() == (out, err)
 
 
+def test_channels_are_each_taken_once():
+    assert channel_numbers("3,0-3,7") == (3, 0, 1, 2, 7)
+    with pytest.raises(argparse.ArgumentTypeError, match="no list of channels"):
+        channel_numbers("7-3")
+
+
+def test_what_a_terminal_would_obey_is_written_out(capsys):
+    def command(words, output):
+        output.note("a \x07 bell")
+        output.result({"name": "\x1b"}, "the first \x1b[31m\nthe second \udcff")
+        return 0
+
+    assert run_main(command, "jaxcnn", []) == 0
+    told = "the first \\x1b[31m\nthe second \\udcff\n", "a \\x07 bell\n"
+    assert capsys.readouterr() == told
+
+
 def test_options_are_spelt_with_dashes_or_underscores():
     parser = Parser("prog", "Does something.")
     parser.add_argument("--image-size", type=int)
@@ -113,7 +132,6 @@ def test_options_are_spelt_with_dashes_or_underscores():
 def test_no_word_is_coloured(monkeypatch, capsys):
     """There is nothing that NO_COLOR would have to turn off: no escape code is ever written."""
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("NO_COLOR", "1")
     for words in (["--help"], ["list"], ["list", "--jsno"]):
         run(*words)
     with pytest.raises(SystemExit):

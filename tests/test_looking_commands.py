@@ -229,6 +229,12 @@ def test_inside(run, zfnet):
             "'a' is no list of channels such as 3,7",
         ),
         (
+            ["maps", "lenet5", "--layer=c1", "--channels=0-9999999999"],
+            "'0-9999999999' is no list of channels such as 3,7",
+        ),
+        (["saliency", "lenet5", "--in-channels=2", "digits:1"], "--in-channels must be 1, for"),
+        (["saliency", "lenet5", "--seed=99999999999", "digits:1"], "is no whole number from 0 to"),
+        (
             ["filters", "lenet5", "--layer=c2"],
             "there is no convolution of this network 'c2'; did you",
         ),

@@ -6,6 +6,7 @@ import math
 import os
 import resource
 import struct
+from pathlib import Path
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -217,3 +218,9 @@ def test_a_file_is_replaced_whole(tmp_path):
     write_atomically(tmp_path / "x", "new ü")
     assert (tmp_path / "x").read_bytes() == "new ü".encode()
     assert [file.name for file in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_file_without_a_name_is_refused(path):
+    with pytest.raises(UserError, match="names no file or folder"):
+        write_atomically(Path(path), "text")

@@ -39,7 +39,7 @@ MODEL = models.VGG(
     groups=((64, (3,)), (128, (3,))), num_classes=6, width=4, hidden=(8,), pooled_size=3
 )
 VARIABLES = initialized(MODEL, (1, 12, 12, 3))
-MEASURED = [Measured("top-1 accuracy", 0.75, "8 images of pets test", "centre | crop")]
+MEASURED = [Measured("top-1 accuracy", 0.75, "pets test", "centre | crop")]
 
 
 def shared(path, **changes):
@@ -131,7 +131,7 @@ def test_the_card_says_what_the_hub_wants_to_know(folder, tmp_path):
     (result,) = index["results"]
     assert index["name"] == "pets"
     assert result["metrics"] == [{"type": "accuracy", "name": "top-1 accuracy", "value": 0.75}]
-    assert result["dataset"]["name"] == "8 images of pets test"
+    assert result["dataset"] == {"type": "pets", "name": "pets test"}
     parameters = sum(leaf.size for leaf in jax.tree.leaves(VARIABLES["params"]))
     assert f"`vgg11`, {parameters:,} parameters, 6 classes; with other fields than usual" in body
     assert "6: cat, dog, emu, fox, gnu, hen." in body
@@ -140,7 +140,7 @@ def test_the_card_says_what_the_hub_wants_to_know(folder, tmp_path):
         "them, the central 12 x 12 cropped, the mean (100, 115, 120) subtracted, and divided by "
         "(60, 61, 62), in grey levels of 0 to 255."
     ) in body
-    assert "| top-1 accuracy | 75.00% | 8 images of pets test | centre \\| crop |" in body
+    assert "| top-1 accuracy | 75.00% | pets test | centre \\| crop |" in body
     front, body = front_and_body(shared(tmp_path / "plain", about="Mine."))
     assert "license" not in front
     assert "model-index" not in front
@@ -366,7 +366,7 @@ def test_a_run_is_shared_with_what_it_reached(tmp_path, capsys):
     front, body = front_and_body(output)
     (result,) = front["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == best["accuracy"]
-    assert f"{best['accuracy']:.2%} | 359 images of digits test | best evaluation" in body
+    assert f"{best['accuracy']:.2%} | digits test | best evaluation, after" in body
     (workdir / "result.json").write_text("{}")
     assert run_main(share.main, "share", [words[0], f"--output={tmp_path / 'b'}"]) == 2
     assert "result.json is damaged" in capsys.readouterr().err

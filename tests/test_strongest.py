@@ -63,13 +63,14 @@ def test_patches_are_what_the_unit_sees_and_no_more(monkeypatch, tmp_path):
     np.testing.assert_array_equal(right[:, :2], PIXELS[chosen[3], 5:8, 10:, 0])
     assert (right[:, 2] == 255).all()
 
-    parts = patches(MODEL, VARIABLES, IMAGES[chosen], PIXELS[chosen], "relu2", 3, places // 2)
+    peaks = strongest(MODEL, VARIABLES, [np.asarray(IMAGES[chosen])], "relu2", (3,), count=4)
+    chosen = np.asarray(chosen)[peaks.images[0]]
+    parts = patches(MODEL, VARIABLES, IMAGES[chosen], PIXELS[chosen], "relu2", 3, peaks.places[0])
     whole = project(MODEL, VARIABLES, IMAGES[chosen], "relu2", [[3]] * 4).pixels[:, 0]
-    assert {part.projection.shape[:2] for part in parts} == {(8, 8)}
-    assert all(
-        np.abs(part.projection).sum() <= np.abs(one).sum() + 1e-4
-        for part, one in zip(parts, np.asarray(whole), strict=True)
-    )
+    (size,) = {part.projection.shape[:2] for part in parts}
+    assert max(size) <= 8
+    for part, one in zip(parts, np.asarray(whole), strict=True):  # nothing of it lies elsewhere
+        np.testing.assert_allclose(np.abs(part.projection).sum(), np.abs(one).sum(), rtol=1e-5)
 
     draw_strongest({3: parts}, found.values, tmp_path / "a.png", title="t", layer="relu2")
     (figure,) = figures

@@ -10,6 +10,7 @@ from pathlib import Path
 from jaxcnn.cli.images import images_of_words
 from jaxcnn.cli.looking import IMAGE, picture_path
 from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import seed
 from jaxcnn.data.views import View
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.convolution import SETTINGS, Setting, draw_convolutions
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}s", type=_numbers, metavar="N,N", help=f"to compare (default: {numbers})"
         )
     parser.add_argument("--channels", type=int, default=4, metavar="N", help="of the output")
-    parser.add_argument("--seed", type=int, default=0, help="of the filters")
+    parser.add_argument("--seed", type=seed, default=0, help="of the filters")
     parser.add_argument(
         "--output", metavar="FILE.png", default="convolution.png", help="the picture"
     )

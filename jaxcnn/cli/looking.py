@@ -162,18 +162,24 @@ def picture_path(arguments: argparse.Namespace) -> Path:
     return path
 
 
+_DIGITS = 5  # of a channel's number
+
+
 def channel_numbers(text: str) -> tuple[int, ...]:
     """The ``type`` of an option that takes channels: ``'3'``, ``'3,7'``, ``'0-15'``.
 
     Raises:
       ArgumentTypeError: it is nothing of the kind.
     """
-    found: list[int] = []
+    found: dict[int, None] = {}
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        ends = (first, last if dash else first)
+        if not all(end.isdecimal() and len(end) <= _DIGITS for end in ends) or int(first) > int(
+            ends[1]
+        ):
             raise argparse.ArgumentTypeError(f"'{text}' is no list of channels such as 3,7 or 0-15")
-        found += range(int(first), int(last if dash else first) + 1)
+        found |= dict.fromkeys(range(int(first), int(ends[1]) + 1))
     return tuple(found)
 
 

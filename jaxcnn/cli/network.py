@@ -8,6 +8,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from jaxcnn.cli.output import Output
+from jaxcnn.cli.parser import seed
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.classifier import Classifier
 from jaxcnn.models import create_model, image_shape
@@ -27,7 +28,7 @@ def add_network(parser: argparse.ArgumentParser, *, weights: str | None) -> None
     if weights is not None:
         what = f"trained weights (without: {weights})"
         parser.add_argument("--weights", metavar="FILE", help=what)
-        parser.add_argument("--seed", type=int, default=0, help="of weights that are drawn")
+        parser.add_argument("--seed", type=seed, default=0, help="of weights that are drawn")
     parser.add_argument("--num-classes", type=int, metavar="N", help="another number of classes")
     parser.add_argument("--in-channels", type=int, metavar="N", help="of images: 1 or 3")
     parser.add_argument(
@@ -134,6 +135,10 @@ def images_of(arguments: argparse.Namespace) -> tuple[int, int, int]:
     for option in ("image_size", "in_channels", "num_classes"):
         if (number := getattr(arguments, option)) is not None and number < 1:
             raise UserError(f"--{option.replace('_', '-')} must be 1 or more, not {number}.")
+    if arguments.in_channels not in (None, 1, 3):
+        raise UserError(
+            f"--in-channels must be 1, for grey images, or 3, not {arguments.in_channels}."
+        )
     if arguments.image_size is not None:
         height = width = arguments.image_size
     return height, width, arguments.in_channels or channels

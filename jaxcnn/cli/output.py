@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Self, TextIO
 
+from jaxcnn.errors import printable
 from jaxcnn.progress import without_progress
 
 _JSON, _QUIET = "print the result as JSON lines", "print the result alone, and warnings"
@@ -68,10 +69,10 @@ class Output:
           text: the same, for people.
         """
         records = record if isinstance(record, list) else [record]
-        lines = map(json.dumps, records) if self.json else [text]
+        lines = map(json.dumps, records) if self.json else map(printable, text.split("\n"))
         print(*lines, sep="\n", file=self.stdout, flush=True)
 
     def note(self, line: str) -> None:
         """Prints a remark."""
         if not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+            print(printable(line), file=sys.stderr, flush=True)

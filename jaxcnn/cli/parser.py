@@ -28,6 +28,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Formatter,
             allow_abbrev=False,
         )
+        self.color = False  # which argparse has had since Python 3.14
         Output.add_arguments(self)
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
@@ -77,6 +78,17 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
 def comma_separated(text: str) -> tuple[str, ...]:
     """The ``type`` of an option that takes several words."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def seed(text: str) -> int:
+    """The ``type`` of an option that random numbers are drawn by.
+
+    Raises:
+      ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def add_choice(

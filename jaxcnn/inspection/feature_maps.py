@@ -71,6 +71,12 @@ def map_scale(maps: np.ndarray, meaning: str) -> Scale:
     return Scale("RdBu_r", -bound, bound, meaning)
 
 
+def _own(scale: Scale, one: np.ndarray) -> Scale:
+    """The scale of all maps in the colours that reach to one's own largest absolute value."""
+    bound = float(np.abs(one).max())
+    return scale._replace(low=-bound if scale.low < 0 else 0.0, high=bound)
+
+
 def draw_feature_maps(
     maps: np.ndarray,
     image: np.ndarray,
@@ -102,7 +108,7 @@ def draw_feature_maps(
     drawn = wanted[:most]
     shown = [maps[..., k] for k in drawn]
     scale = map_scale(maps[..., list(drawn)], f"output of {layer}")
-    scales = [map_scale(m, "") if each_scaled else scale for m in shown]
+    scales = [_own(scale, m) if each_scaled else scale for m in shown]
     panels = [Panel(colors(m), str(k)) for colors, m, k in zip(scales, shown, drawn, strict=True)]
     left_out = "" if len(drawn) == len(wanted) else f", of which the first {len(drawn)} are drawn"
     note = (
@@ -111,7 +117,7 @@ def draw_feature_maps(
     )
     if each_scaled:
         note += " Each has a scale of its own, up to its largest absolute value"
-        note += " (black is zero)." if maps.min() >= 0 else " (white is zero, red more, blue less)."
+        note += " (black is zero)." if scale.low == 0 else " (white is zero, red more, blue less)."
     columns = max(4, min(16, round((1.6 * len(panels)) ** 0.5)))
     grid = Section(panels, f"{layer}: channels", columns, side=0.72)
     whole = Section([Panel(as_rgb(image))], "image", columns=1, side=1.6)

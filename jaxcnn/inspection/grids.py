@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxcnn.errors import printable
 from jaxcnn.inspection.pictures import DPI, save_figure
 from jaxcnn.inspection.shades import Scale, as_rgb
 
@@ -213,7 +214,7 @@ def _write(
     return axes.text(
         left,
         top,
-        line,
+        printable(line),
         fontsize=size,
         ha=align,
         va="top",

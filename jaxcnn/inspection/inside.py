@@ -91,9 +91,10 @@ def draw_inside(
     rows[1].append(attributions)
     note = (
         f"From left to right, above: the image; the first {len(pictures)} filters (grey is zero); "
-        f"of some layers the {_MAPS} maps with the strongest activations, brighter where they are "
-        "stronger. Below: the strongest activation of a layer projected back to the pixels by the "
-        f"deconvnet (grey is zero); then what '{class_label(label, class_names)}' depends on."
+        f"of some layers the {_MAPS} maps with the strongest activations (black is zero; white, of "
+        "a layer with negative outputs). Below: the strongest activation of a layer projected back "
+        "to the pixels by the deconvnet (grey is zero); then what "
+        f"'{class_label(label, class_names)}' depends on."
     )
     draw_grid(rows, path, title=title, note=note, scales=scales)
     return (first, *dict.fromkeys((*layers, *projected)))

@@ -208,6 +208,8 @@ def at_centres(colors: np.ndarray, shape: tuple[int, ...], size: int, stride: in
     picture = np.full((height, width, 3), 255, np.uint8)
     shift = (size - stride) // 2
     block = np.kron(colors, np.ones((stride, stride, 1), np.uint8))
+    if shift < 0:  # the first squares' cells begin before the image
+        block, shift = block[-shift:, -shift:], 0
     part = block[: height - shift, : width - shift]
     picture[shift : shift + part.shape[0], shift : shift + part.shape[1]] = part
     return picture

@@ -20,6 +20,7 @@ from jaxcnn.pretrained.files import WeightFile, read_tensors
 from jaxcnn.pretrained.model_card import Measured, model_card
 from jaxcnn.pretrained.naming import OURS
 from jaxcnn.pretrained.saving import described, to_text
+from jaxcnn.progress import progress_is_shown
 
 WEIGHTS, CONFIG, CARD = FILES = "model.safetensors", "config.json", "README.md"
 
@@ -124,11 +125,14 @@ def _fetch(name: str, revision: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.utils import disable_progress_bars
     except ImportError as error:
         raise UserError(
             f"there is no file or folder '{name}' here, and to fetch it from the Hugging Face hub "
             "the package huggingface_hub is missing: pip install 'jaxcnn[hub]'."
         ) from error
+    if not progress_is_shown():
+        disable_progress_bars()
     try:
         return Path(
             snapshot_download(name, revision=revision or None, allow_patterns=[WEIGHTS, CONFIG])

@@ -65,6 +65,7 @@ def model_card(
     name, names = header["model"], header.get("class_names")
     parameters = sum(math.prod(np.shape(array)) for array in jax.tree.leaves(variables["params"]))
     fields = "; ".join(f"{key}: {json.dumps(value)}" for key, value in header["fields"].items())
+    fields = printable(fields).replace("`", "'")  # within backticks Markdown escapes nothing
     # A string of JSON is one of YAML, too.
     front = [
         "---",
@@ -79,7 +80,7 @@ def model_card(
         f"# {_plain(title)}",
         about or f"Weights of the network `{name}` for jaxcnn.",
         f"`{name}`, {parameters:,} parameters, {model.num_classes:,} classes"
-        + (f"; with other fields than usual: `{_plain(fields)}`." if fields else "."),
+        + (f"; with other fields than usual: `{fields}`." if fields else "."),
         "## Use",
         f"```\npython -m jaxcnn predict {name} --weights=FOLDER photo.jpg\n```",
         "```python\nfrom jaxcnn import load_pretrained\n\n"
