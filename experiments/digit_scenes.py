@@ -23,6 +23,8 @@ for filters.png, which is of `alexnet_imagenet digits`):
     python -m jaxcnn inside vgg11_bn --weights=scenes \
         runs/digit_scenes/validation/5/0084_0.png
 
+(for docs/images/looking_inside.png that image was copied to magenta_five.png).
+
 It has 98.6 % of the 359 validation scenes after 9 of the 12 epochs, on 2 CPU cores with much other
 work; the time was not measured.
 """
