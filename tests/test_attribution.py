@@ -7,9 +7,10 @@ import pytest
 from flax import linen as nn
 
 from jaxcnn.errors import UserError
+from jaxcnn.inspection.centres import at_centres
 from jaxcnn.inspection.feature_maps import map_layers
 from jaxcnn.inspection.gradcam import draw_grad_cam, grad_cam, stretched
-from jaxcnn.inspection.occlusion import at_centres, draw_occlusion, occluded
+from jaxcnn.inspection.occlusion import draw_occlusion, occluded
 from jaxcnn.inspection.saliency import draw_saliency, saliency
 from jaxcnn.inspection.scores import class_called
 from jaxcnn.inspection.shades import Scale
@@ -201,9 +202,9 @@ def test_the_pictures_show_the_numbers_that_were_found(monkeypatch, tmp_path):
 def test_colours_stand_about_the_centres_of_the_squares():
     colors = np.zeros((3, 3, 3), np.uint8)
     colors[1, 2] = (255, 0, 0)
-    picture = at_centres(colors, (10, 10, 1), size=4, stride=3)
+    picture = at_centres(colors, (10, 10, 1), size=4, stride=3, background=255)
     # The square of the second row and third column begins at (3, 6): its middle is 4, 5 by 7, 8.
     assert np.argwhere((picture == (255, 0, 0)).all(axis=-1)).mean(axis=0).tolist() == [4, 7]
     # Of single pixels 3 apart, that of the second row and third column is at (3, 6).
-    picture = at_centres(colors, (10, 10, 1), size=1, stride=3)
+    picture = at_centres(colors, (10, 10, 1), size=1, stride=3, background=255)
     assert np.argwhere((picture == (255, 0, 0)).all(axis=-1)).mean(axis=0).tolist() == [3, 6]

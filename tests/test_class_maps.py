@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import UserError
-from jaxcnn.inspection.class_maps import ClassMap, class_map, draw_class_map, most_probable, placed
+from jaxcnn.inspection.centres import at_centres
+from jaxcnn.inspection.class_maps import ClassMap, class_map, draw_class_map, most_probable
 from jaxcnn.inspection.shades import Scale
 from jaxcnn.models import VGG, ResNet, ZFNet
 from jaxcnn.models.vgg import CONFIGURATIONS
@@ -23,7 +24,13 @@ def test_the_answers_of_a_class_map_are_where_the_objects_are():
         # Windows of 3 x 3 that lie in the patch of 5 x 5.
         assert best.min(axis=0).tolist() == [top, left]
         assert best.max(axis=0).tolist() == [top + 2, left + 2]
-        over = placed(found.probabilities[..., label], found, image.shape)
+        over = at_centres(
+            found.probabilities[..., label],
+            image.shape,
+            found.window,
+            found.stride,
+            background=np.nan,
+        )
         row, column = np.argwhere(over > 0.999).mean(axis=0)
         assert (row, column) == (top + 2, left + 2)
     assert most_probable(found, 5) in ([0, 1], [1, 0])
@@ -43,7 +50,9 @@ def test_positions_of_real_networks_are_a_stride_apart(model, window, stride, co
     image = np.random.default_rng(0).normal(size=(size, window, 1)).astype(np.float32)
     found = class_map(model, variables, jnp.asarray(image), window=window)
     assert (found.stride, found.probabilities.shape[:2]) == (stride, (3, 1))
-    whole = placed(found.probabilities[..., 0], found, image.shape)
+    whole = at_centres(
+        found.probabilities[..., 0], image.shape, found.window, found.stride, background=np.nan
+    )
     start = (window - stride) // 2
     assert np.argwhere(~np.isnan(whole)).min(axis=0).tolist() == [start, start]
     np.testing.assert_array_equal(whole[start, start], found.probabilities[0, 0, 0])

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "jaxcnn/inspection": {"jaxcnn.inspection", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
     "jaxcnn/pretrained": {"jaxcnn.pretrained", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
     "jaxcnn/exporting": {"jaxcnn.exporting", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
-    "jaxcnn/evaluation": {"jaxcnn.evaluation", "jaxcnn.preprocessing", *GROUND},
+    "jaxcnn/evaluation": {"jaxcnn.evaluation", "jaxcnn.models", "jaxcnn.preprocessing", *GROUND},
     # Commands for one network, without training: they meet all that is below but that.
     "jaxcnn/cli": {
         "jaxcnn.cli",

@@ -1,7 +1,6 @@
 """A trained network as an evaluation takes it: with the images that it is used to."""
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from flax import linen as nn
 
 from jaxcnn.errors import UserError
 from jaxcnn.evaluation.protocols import Look
+from jaxcnn.models.dense_form import dense_positions, dense_stride, has_dense_form
 from jaxcnn.preprocessing import Preprocessing
 
 
@@ -58,23 +58,21 @@ class Classifier:
         Raises:
           UserError: the network has no fully convolutional form, or the image is too small.
         """
-        if "dense" not in inspect.signature(type(self.model).__call__).parameters:
-            raise UserError(
-                f"{self.name} has no fully convolutional form for the protocol dense; choose one "
-                "of crops, such as ten_crop."
-            )
-        return self._shape(side, dense=True)[1]
+        self._check_dense()
+        return dense_positions(self.model, self.variables, side, self.channels)
 
     def stride(self) -> int:
         """How many pixels lie between two positions of that map."""
-        wide = 256  # a multiple of the strides there are, so that no rounding matters
-        more = self.positions(self.image_size + wide) - self.positions(self.image_size)
-        return wide // more
+        self._check_dense()
+        return dense_stride(self.model, self.variables, self.image_size, self.channels)
 
     def check(self) -> None:
         """Raises a UserError where the weights are not those of the network on its crops."""
+        images = jax.ShapeDtypeStruct(
+            (1, self.image_size, self.image_size, self.channels), jnp.float32
+        )
         try:
-            self._shape(self.image_size)
+            jax.eval_shape(self.model.apply, self.variables, images)
         except errors.FlaxError as error:
             raise UserError(
                 f"{self.title} does not fit crops of {self.image_size} pixels "
@@ -82,13 +80,12 @@ class Classifier:
                 "images of another size."
             ) from error
 
-    def _shape(self, side: int, **arguments: Any) -> tuple[int, ...]:
-        images = jax.ShapeDtypeStruct((1, side, side, self.channels), jnp.float32)
-
-        def call(variables: Any, images: jax.Array) -> Any:
-            return self.model.apply(variables, images, **arguments)
-
-        return jax.eval_shape(call, self.variables, images).shape
+    def _check_dense(self) -> None:
+        if not has_dense_form(self.model):
+            raise UserError(
+                f"{self.name} has no fully convolutional form for the protocol dense; choose one "
+                "of crops, such as ten_crop."
+            )
 
 
 def stride_of(networks: Sequence[Classifier], looked: Sequence[Look]) -> int:

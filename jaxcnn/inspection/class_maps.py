@@ -1,7 +1,6 @@
 """What a network in its dense form answers at every place of a larger image, laid over it."""
 
 import functools
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +12,11 @@ from flax import linen as nn
 from jax import lax
 
 from jaxcnn.errors import UserError
+from jaxcnn.inspection.centres import at_centres
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
 from jaxcnn.inspection.scores import class_label
 from jaxcnn.inspection.shades import Scale, as_rgb, laid_over
-
-_WIDE = 256  # pixels: a multiple of the strides there are, so that no rounding matters
+from jaxcnn.models.dense_form import dense_stride, has_dense_form
 
 
 class ClassMap(NamedTuple):
@@ -59,13 +58,12 @@ def class_map(
       UserError: the network has no dense form, the image is too small for it, or the step is no
         divisor.
     """
-    if "dense" not in inspect.signature(type(model).__call__).parameters:
+    if not has_dense_form(model):
         raise UserError(
             f"{type(model).__name__} has no dense form, which could be swept over an image; VGG, "
             "AlexNet, ZFNet, GoogLeNet and ResNet have."
         )
-    rows = [_rows(model, variables, side, image.shape[-1]) for side in (window, window + _WIDE)]
-    stride = _WIDE // (rows[1] - rows[0])
+    stride = dense_stride(model, variables, window, image.shape[-1])
     step = stride if step is None else step
     if step < 1 or stride % step:
         raise UserError(
@@ -93,35 +91,6 @@ def _dense(
     rows, columns, classes = logits.shape[2:]
     between = logits.transpose(2, 0, 3, 1, 4).reshape(rows * shifts, columns * shifts, classes)
     return jax.nn.softmax(between, axis=-1)
-
-
-def _rows(model: nn.Module, variables: Mapping[str, Any], side: int, channels: int) -> int:
-    """Rows of the answers to a square image."""
-    images = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
-
-    def call(variables: Any, images: jax.Array) -> Any:
-        return model.apply(variables, images, dense=True)
-
-    return jax.eval_shape(call, variables, images).shape[1]
-
-
-def placed(values: np.ndarray, found: ClassMap, shape: tuple[int, ...]) -> np.ndarray:
-    """Values of positions at an image's size: each in a square about the middle of its window.
-
-    Args:
-      values: ``(rows, columns)``.
-      found: the class map.
-      shape: of the image.
-
-    Returns:
-      Shape ``(height, width)``, NaN where no window has its middle.
-    """
-    whole = np.full(shape[:2], np.nan)
-    start = max(0, (found.window - found.stride) // 2)
-    block = np.kron(values, np.ones((found.stride, found.stride)))
-    part = block[: shape[0] - start, : shape[1] - start]
-    whole[start : start + part.shape[0], start : start + part.shape[1]] = part
-    return whole
 
 
 def most_probable(found: ClassMap, most: int) -> list[int]:
@@ -160,7 +129,7 @@ def draw_class_map(
     panels = [Panel(pixels, "image")]
     for number in classes or most_probable(found, most):
         values = found.probabilities[..., number]
-        whole = placed(values, found, image.shape)
+        whole = at_centres(values, image.shape, found.window, found.stride, background=np.nan)
         opacity = np.where(np.isnan(whole), 0, 0.25 + 0.4 * np.nan_to_num(whole))
         over = laid_over(pixels, scale(np.nan_to_num(whole)), opacity)
         name = class_label(number, class_names)

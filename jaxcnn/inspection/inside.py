@@ -10,11 +10,12 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcnn.inspection.backward import layer_of
+from jaxcnn.inspection.centres import at_centres
 from jaxcnn.inspection.feature_maps import feature_maps, map_layers, map_scale
 from jaxcnn.inspection.filters import filter_pictures, filters
 from jaxcnn.inspection.gradcam import evidence_scale, grad_cam, stretched
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
-from jaxcnn.inspection.occlusion import at_centres, occluded, probability_scale
+from jaxcnn.inspection.occlusion import occluded, probability_scale
 from jaxcnn.inspection.projections import project, projection_picture
 from jaxcnn.inspection.saliency import saliency
 from jaxcnn.inspection.scores import class_label
@@ -164,6 +165,6 @@ def _attributions(
 
 def _at_places(colors: np.ndarray, pixels: np.ndarray, size: int, stride: int) -> np.ndarray:
     """Colours of a square's places over the image, which is seen around them."""
-    over = at_centres(colors, pixels.shape, size, stride)
-    covered = at_centres(np.full_like(colors, 0), pixels.shape, size, stride).max(axis=-1) == 0
-    return laid_over(pixels, over, 0.7 * covered)
+    over = at_centres(colors, pixels.shape, size, stride, background=0)
+    opacity = np.full(colors.shape[:2], 0.7)
+    return laid_over(pixels, over, at_centres(opacity, pixels.shape, size, stride, background=0))

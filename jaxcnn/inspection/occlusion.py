@@ -13,10 +13,11 @@ from jax import lax
 
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.backward import layer_of, layer_shape
+from jaxcnn.inspection.centres import at_centres
 from jaxcnn.inspection.feature_maps import check_maps
 from jaxcnn.inspection.grids import Panel, Section, draw_grid
 from jaxcnn.inspection.scores import class_label
-from jaxcnn.inspection.shades import Scale, as_rgb
+from jaxcnn.inspection.shades import WHITE, Scale, as_rgb
 
 # Colours of Okabe and Ito, which all people tell apart, for the answers that are most frequent.
 _ANSWERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -159,7 +160,7 @@ def draw_occlusion(
     example[top : top + size, left : left + size] = grey
     answers, legend = _answers(np.asarray(found.answer), class_names)
     shown = [
-        at_centres(x, image.shape, size, stride)
+        at_centres(x, image.shape, size, stride, background=WHITE)
         for x in (sure(probability), strong(activation), answers)
     ]
     panels = [
@@ -200,16 +201,3 @@ def _answers(answers: np.ndarray, class_names: tuple[str, ...] | None) -> tuple[
         pixels[answers == number] = rgb(color)
         legend.append(f"{word} {class_label(int(number), class_names)}")
     return pixels, ", ".join(legend)
-
-
-def at_centres(colors: np.ndarray, shape: tuple[int, ...], size: int, stride: int) -> np.ndarray:
-    """Colours of places in a white picture of the image's size, each about its square's centre."""
-    height, width = shape[:2]
-    picture = np.full((height, width, 3), 255, np.uint8)
-    shift = (size - stride) // 2
-    block = np.kron(colors, np.ones((stride, stride, 1), np.uint8))
-    if shift < 0:  # the first squares' cells begin before the image
-        block, shift = block[-shift:, -shift:], 0
-    part = block[: height - shift, : width - shift]
-    picture[shift : shift + part.shape[0], shift : shift + part.shape[1]] = part
-    return picture
