@@ -7,16 +7,14 @@ python -m jaxcnn gradcam vgg16 --weights=vgg16.pth --layer=relu4_3 --class=tabby
 """
 
 import argparse
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.cli.looking import add_class, add_image, add_looked, looked_into, picture_path
+from jaxcnn.cli.looking import add_class, add_image, add_looked, picture_path, question_of
 from jaxcnn.cli.output import Output
 from jaxcnn.inspection.feature_maps import map_layers
 from jaxcnn.inspection.gradcam import draw_grad_cam, grad_cam
-from jaxcnn.inspection.scores import class_label
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,28 +32,27 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
       UserError: there is no such network, layer, class or image, or the file cannot be written.
     """
     path = picture_path(arguments)
-    looked = looked_into(arguments, output)
-    name, pixels = looked.shown(arguments.image)
-    label = looked.asked_class(arguments.label, pixels, output)
-    model, variables = looked.network.model, looked.network.variables
-    inputs = looked.inputs(pixels[None])
+    asked = question_of(arguments, output)
+    model, variables = asked.looked.network.model, asked.looked.network.variables
+    inputs = asked.inputs
     layer = arguments.layer or map_layers(model, variables, inputs)[-1]
-    maps = np.asarray(grad_cam(model, variables, inputs, jnp.array([label]), layer))[0]
-    called = class_label(label, looked.network.class_names)
+    maps = np.asarray(grad_cam(model, variables, inputs, jnp.array([asked.label]), layer))[0]
     draw_grad_cam(
         maps,
-        pixels,
+        asked.pixels,
         path,
-        title=f"{looked.title}: evidence of {layer} for '{called}' in {Path(name).name}",
-        name=called,
+        title=f"{asked.looked.title}: evidence of {layer} for '{asked.called}' in "
+        f"{asked.file_name}",
+        name=asked.called,
         layer=layer,
     )
     record = {
         "file": str(path),
-        "image": name,
-        "class": called,
+        "image": asked.name,
+        "class": asked.called,
         "layer": layer,
         "shape": list(maps.shape),
     }
-    output.result(record, f"Written to {path}: the evidence of {layer} for '{called}' in {name}.")
+    said = f"Written to {path}: the evidence of {layer} for '{asked.called}' in {asked.name}."
+    output.result(record, said)
     return 0

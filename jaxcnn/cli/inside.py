@@ -6,12 +6,10 @@ python -m jaxcnn inside zfnet --weights=zfnet.safetensors photo.jpg
 """
 
 import argparse
-from pathlib import Path
 
-from jaxcnn.cli.looking import add_class, add_image, add_looked, looked_into, picture_path
+from jaxcnn.cli.looking import add_class, add_image, add_looked, picture_path, question_of
 from jaxcnn.cli.output import Output
 from jaxcnn.inspection.inside import draw_inside
-from jaxcnn.inspection.scores import class_label
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,23 +26,21 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
       UserError: there is no such network, class or image, or the file cannot be written.
     """
     path = picture_path(arguments)
-    looked = looked_into(arguments, output)
-    name, pixels = looked.shown(arguments.image)
-    label = looked.asked_class(arguments.label, pixels, output)
-    network = looked.network
-    called = class_label(label, network.class_names)
+    asked = question_of(arguments, output)
+    looked, network = asked.looked, asked.looked.network
     layers = draw_inside(
         network.model,
         network.variables,
-        looked.inputs(pixels[None]),
-        pixels,
-        label,
+        asked.inputs,
+        asked.pixels,
+        asked.label,
         path,
-        title=f"Inside {looked.title}, which is shown {Path(name).name} and asked about '{called}'",
+        title=f"Inside {looked.title}, which is shown {asked.file_name} and asked about "
+        f"'{asked.called}'",
         class_names=network.class_names,
         fill=looked.level(128),
         order=looked.preprocessing.channel_order,
     )
-    record = {"file": str(path), "image": name, "class": called, "layers": list(layers)}
+    record = {"file": str(path), "image": asked.name, "class": asked.called, "layers": list(layers)}
     output.result(record, f"Written to {path}: {', '.join(layers)}.")
     return 0

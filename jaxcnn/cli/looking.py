@@ -105,6 +105,49 @@ class Looked:
         return label
 
 
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a command asks of a network about one image.
+
+    Attributes:
+      looked: the network, and how it is shown the image.
+      name: of the image.
+      pixels: of it as the network sees them, uint8 ``(height, width, channels)``.
+      label: the class that is asked about.
+    """
+
+    looked: Looked
+    name: str
+    pixels: np.ndarray
+    label: int
+
+    @property
+    def inputs(self) -> jax.Array:
+        """What the network takes of the image, in a batch of one."""
+        return self.looked.inputs(self.pixels[None])
+
+    @property
+    def file_name(self) -> str:
+        """The image's name, without folders."""
+        return Path(self.name).name
+
+    @property
+    def called(self) -> str:
+        """What to call the class."""
+        return class_label(self.label, self.looked.network.class_names)
+
+
+def question_of(arguments: argparse.Namespace, output: Output) -> Question:
+    """What the arguments of `add_looked`, `add_image` and `add_class` ask.
+
+    Raises:
+      UserError: there is no such network, image or class.
+    """
+    looked = looked_into(arguments, output)
+    name, pixels = looked.shown(arguments.image)
+    return Question(looked, name, pixels, looked.asked_class(arguments.label, pixels, output))
+
+
 def add_looked(parser: argparse.ArgumentParser, picture: str) -> None:
     """Adds the network and the picture's file, which is named after the kind of picture."""
     add_network(parser, weights="random ones, by --seed")

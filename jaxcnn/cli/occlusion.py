@@ -7,16 +7,14 @@ python -m jaxcnn occlusion vgg16 --weights=vgg16.pth --class=tabby --size=50 --s
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.cli.looking import add_class, add_image, add_looked, looked_into, picture_path
+from jaxcnn.cli.looking import add_class, add_image, add_looked, picture_path, question_of
 from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError
 from jaxcnn.inspection.feature_maps import map_layers
 from jaxcnn.inspection.occlusion import draw_occlusion, occluded
-from jaxcnn.inspection.scores import class_label
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,11 +46,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     path = picture_path(arguments)
     if not 0 <= arguments.grey <= 255:
         raise UserError(f"--grey is {arguments.grey}; give 0 (black) to 255 (white).")
-    looked = looked_into(arguments, output)
-    name, pixels = looked.shown(arguments.image)
-    label = looked.asked_class(arguments.label, pixels, output)
-    network = looked.network
-    inputs = looked.inputs(pixels[None])
+    asked = question_of(arguments, output)
+    looked, network, inputs = asked.looked, asked.looked.network, asked.inputs
     layer = arguments.layer or map_layers(network.model, network.variables, inputs)[-1]
     size = max(1, looked.size // 4) if arguments.size is None else arguments.size
     stride = max(1, looked.size // 32) if arguments.stride is None else arguments.stride
@@ -60,19 +55,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         network.model,
         network.variables,
         inputs[0],
-        label,
+        asked.label,
         layer,
         size=size,
         stride=stride,
         fill=looked.level(arguments.grey),
     )
-    called = class_label(label, network.class_names)
     draw_occlusion(
         found,
-        pixels,
+        asked.pixels,
         path,
-        title=f"{looked.title}: '{called}' in {Path(name).name} with a part hidden, {layer}",
-        label=label,
+        title=f"{looked.title}: '{asked.called}' in {asked.file_name} with a part hidden, {layer}",
+        label=asked.label,
         class_names=network.class_names,
         layer=layer,
         size=size,
@@ -82,8 +76,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     probability = np.asarray(found.probability)
     record = {
         "file": str(path),
-        "image": name,
-        "class": called,
+        "image": asked.name,
+        "class": asked.called,
         "layer": layer,
         "channel": int(found.channel),
         "size": size,
@@ -91,6 +85,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         "probability": probability.tolist(),
     }
     low, high = 100 * probability.min(), 100 * probability.max()
-    text = f"'{called}' has {low:.1f} to {high:.1f} % as the square moves. Written to {path}."
+    text = f"'{asked.called}' has {low:.1f} to {high:.1f} % as the square moves. Written to {path}."
     output.result(record, text)
     return 0

@@ -7,17 +7,15 @@ python -m jaxcnn saliency vgg16 --weights=vgg16.pth --class=tabby --rule=guided 
 """
 
 import argparse
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.cli.looking import add_class, add_image, add_looked, looked_into, picture_path
+from jaxcnn.cli.looking import add_class, add_image, add_looked, picture_path, question_of
 from jaxcnn.cli.output import Output
 from jaxcnn.cli.parser import add_choice
 from jaxcnn.inspection.projections import RULES
 from jaxcnn.inspection.saliency import draw_saliency, saliency
-from jaxcnn.inspection.scores import class_label
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,26 +33,28 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
       UserError: there is no such network, class or image, or the file cannot be written.
     """
     path = picture_path(arguments)
-    looked = looked_into(arguments, output)
-    name, pixels = looked.shown(arguments.image)
-    label = looked.asked_class(arguments.label, pixels, output)
-    network = looked.network
+    asked = question_of(arguments, output)
+    network = asked.looked.network
     salient = saliency(
         network.model,
         network.variables,
-        looked.inputs(pixels[None]),
-        jnp.array([label]),
+        asked.inputs,
+        jnp.array([asked.label]),
         rule=arguments.rule,
     )
-    called = class_label(label, network.class_names)
     draw_saliency(
         np.asarray(salient)[0],
-        pixels,
+        asked.pixels,
         path,
-        title=f"{looked.title}: pixels of {Path(name).name} that '{called}' depends on",
-        name=called,
+        title=f"{asked.looked.title}: pixels of {asked.file_name} that '{asked.called}' depends on",
+        name=asked.called,
         rule=arguments.rule,
     )
-    record = {"file": str(path), "image": name, "class": called, "rule": arguments.rule}
-    output.result(record, f"Written to {path}: the saliency of '{called}' in {name}.")
+    record = {
+        "file": str(path),
+        "image": asked.name,
+        "class": asked.called,
+        "rule": arguments.rule,
+    }
+    output.result(record, f"Written to {path}: the saliency of '{asked.called}' in {asked.name}.")
     return 0
