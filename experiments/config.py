@@ -120,8 +120,11 @@ class Experiment:
                 raise UserError(f"{name}={epochs} leaves nothing of {length}; make it shorter.")
 
 
+# Fields that say where a run lies and how it starts, and nothing of what it computes.
+WHERE = frozenset({"workdir", "restart", "resume"})
+
 # Fields that change the numbers of a run by rounding at most: it may continue under other values.
-FREE_ON_RESUME = frozenset(
+FREE_ON_RESUME = WHERE | frozenset(
     {
         "data.data_dir",
         "data.workers",
@@ -148,9 +151,6 @@ FREE_ON_RESUME = frozenset(
         "parallel.silence",
         "parallel.deterministic",
         "eval.batch_size",
-        "workdir",
-        "restart",
-        "resume",
     }
 )
 

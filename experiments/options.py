@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from experiments.fields import Field, fields_of, members, replaced
 from experiments.values import kind_of, shown
-from jaxcnn.cli.completion import asked_to_complete, complete
+from jaxcnn.cli.completion import complete
 from jaxcnn.cli.output import Output
 from jaxcnn.errors import UserError, unknown_name
 from jaxcnn.version import __version__
@@ -80,8 +80,7 @@ def read_settings(
       UserError: a word is not understood, or an option is given twice with two values.
       SystemExit: with status 0, after ``--version``.
     """
-    if asked_to_complete():
-        complete(_completed(options))
+    complete(lambda: _completed(options))
     settings: dict[str, Any] = {}
     for option, value in _settings(argv, options, unknown):
         if settings.setdefault(option, value) != value:

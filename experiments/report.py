@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from experiments.config import Experiment
+from experiments.config import WHERE, Experiment
 from experiments.copies import at_hand
 from experiments.fields import fields_of
 from experiments.members import run_config
@@ -37,8 +37,6 @@ from jaxcnn.files import write_atomically, writing
 from jaxcnn.inspection.report import Run, Setting, mistakes_each, report_html
 from jaxcnn.training.bucket import is_address
 from jaxcnn.training.devices import ParallelConfig, make_layout
-
-_WHERE = {"workdir", "restart", "resume"}  # no preset has anything to say about them
 
 
 def main(argv: Sequence[str], output: Output) -> int:
@@ -127,18 +125,18 @@ def _settings(configs: Sequence[Experiment], workdir: Path) -> tuple[list[Settin
       configs: of the runs.
       workdir: of the first.
     """
-    differing, name, left_out = {}, "", _WHERE
+    differing, name, left_out = {}, "", WHERE
     if len(configs) == 1:
         recipe, preset, theirs = nearest_preset(configs[0], workdir)
         differing, name = differences(configs[0], theirs), f"{recipe} {preset}"
-        left_out = set()
+        left_out = frozenset()
     return [
         Setting(
             name=ours.name,
             meaning=ours.help,
             values=tuple(shown(field.default) for field in (ours, *others)),
             preset=shown(differing[ours.name])
-            if ours.name in differing and ours.name not in _WHERE
+            if ours.name in differing and ours.name not in WHERE
             else None,
         )
         for ours, *others in zip(*map(fields_of, configs), strict=True)

@@ -104,8 +104,8 @@ def _accuracy(of: Mapping[str, Any]) -> str:
     )
 
 
-def _number(epochs: float) -> str:
-    """Epochs in words of at most two decimals."""
+def epochs_in_words(epochs: float) -> str:
+    """Epochs, not always whole, in at most two decimals."""
     return f"{epochs:.2f}".rstrip("0").rstrip(".")
 
 
@@ -127,13 +127,13 @@ def text(result: Mapping[str, Any], workdir: Path) -> str:
 def _text(result: Mapping[str, Any], workdir: Path) -> str:
     # A run that was stopped and continued took longer than its last start.
     took = "" if result["continued"] else f" in {result['seconds']:.0f} s"
-    epochs = f"{_number(result['epochs'])} epoch{'s' * (result['epochs'] != 1)}"
+    epochs = f"{epochs_in_words(result['epochs'])} epoch{'s' * (result['epochs'] != 1)}"
     lines = [f"Result: {_accuracy(result)}, after {epochs} ({result['steps']:,} steps){took}."]
     best, test = result["best"], result.get("test")
     if best is not None:
         lines.append(
             f"Best: top-1 accuracy {best['accuracy']:.2%}, loss {best['loss']:.4f}, "
-            f"after epoch {_number(best['epoch'])}."
+            f"after epoch {epochs_in_words(best['epoch'])}."
         )
     if test is not None:
         lines.append(f"Test: {_accuracy(test)}, of the last state.")

@@ -8,6 +8,7 @@ from typing import Any
 from experiments.checkpoints import steps_per_epoch
 from experiments.config import Experiment
 from experiments.members import of_run
+from experiments.results import epochs_in_words
 from experiments.run_answers import answered
 from experiments.tensorboard import first_filters
 from experiments.workdir import RESULT
@@ -90,7 +91,7 @@ def _unfinished(
         "about": f"Not finished: {made} steps are recorded.",
     }
     if evaluated:
-        after = Figure(_number(evaluated[-1]["epoch"]), f"{evaluated[-1]['step']:,} steps")
+        after = Figure(epochs_in_words(evaluated[-1]["epoch"]), f"{evaluated[-1]['step']:,} steps")
         parts["verdict"] = _figures(evaluated[-1]) | {"Epochs": after}
     with _said(missing):
         earlier = EarlierStarts.of(read_timings(folder / "timings.jsonl"))
@@ -124,9 +125,9 @@ def _parts_of(result: Mapping[str, Any]) -> dict[str, Any]:
         verdict["Evaluation"] = Figure(f"{result['accuracy']:.2%}", "top-1 accuracy")
     if best is not None:
         verdict["Best evaluation"] = Figure(
-            f"{best['accuracy']:.2%}", f"after epoch {_number(best['epoch'])}"
+            f"{best['accuracy']:.2%}", f"after epoch {epochs_in_words(best['epoch'])}"
         )
-    verdict["Epochs"] = Figure(_number(result["epochs"]), f"{result['steps']:,} steps")
+    verdict["Epochs"] = Figure(epochs_in_words(result["epochs"]), f"{result['steps']:,} steps")
     parts: dict[str, Any] = {}
     if spent is not None:
         parts |= {"goodput": _seconds(spent["seconds"]), "starts": int(spent["starts"])}
@@ -175,8 +176,3 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _number(epochs: float) -> str:
-    """Epochs in at most two decimals."""
-    return f"{epochs:.2f}".rstrip("0").rstrip(".")

@@ -11,7 +11,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from experiments.config import Experiment
+from experiments.config import WHERE, Experiment
 from experiments.fields import fields_of
 from experiments.values import shown
 from jaxcnn.inspection.confusion import draw_confusion
@@ -24,7 +24,6 @@ from jaxcnn.training.events import Events
 from jaxcnn.training.records import Records
 
 SHOWN_METRICS = ("eval/loss", "eval/accuracy", "eval/top5", "epoch/loss", "epoch/accuracy")
-_WHERE = {"workdir", "restart", "resume"}  # of no influence on any number
 _ENLARGED = 8  # times: TensorBoard shows pictures at their own size
 
 
@@ -59,7 +58,7 @@ def show_training(
         if isinstance(field.default, int | float)
         else shown(field.default)
         for field in fields_of(config)
-        if field.name not in _WHERE
+        if field.name not in WHERE
     }
     records.hyper_parameters(values, SHOWN_METRICS)
     records.picture("batch", step, batch.read_bytes())

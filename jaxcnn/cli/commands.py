@@ -4,7 +4,7 @@ import argparse
 import importlib
 from collections.abc import Sequence
 
-from jaxcnn.cli.completion import asked_to_complete, complete
+from jaxcnn.cli.completion import complete
 from jaxcnn.cli.output import Output
 from jaxcnn.cli.parser import Parser
 from jaxcnn.errors import unknown_name
@@ -39,7 +39,7 @@ def main(words: Sequence[str], output: Output) -> int:
       UserError: there is no such command, or it cannot do what is asked for.
       SystemExit: with status 0, after ``--help`` of a command.
     """
-    complete(_every_command())
+    complete(_every_command)
     name, rest = (words[0], words[1:]) if words else ("--help", ())
     if name in ("-h", "--help"):
         print(overview())
@@ -62,12 +62,11 @@ def parser_of(name: str) -> Parser:
 
 
 def _every_command() -> argparse.ArgumentParser:
-    """All commands as one parser; they are imported, so that it is made for shells alone."""
+    """All commands as one parser, for shells; every one is imported for it."""
     parser = argparse.ArgumentParser(prog="python -m jaxcnn")
-    if asked_to_complete():
-        commands = parser.add_subparsers()
-        for name in COMMANDS:
-            commands.add_parser(name, parents=[parser_of(name)], add_help=False)
+    commands = parser.add_subparsers()
+    for name in COMMANDS:
+        commands.add_parser(name, parents=[parser_of(name)], add_help=False)
     return parser
 
 

@@ -6,20 +6,17 @@ command itself, with the line in the environment, where a file says PYTHON_ARGCO
 
 import argparse
 import os
+from collections.abc import Callable
 
 
-def asked_to_complete() -> bool:
-    """Whether a shell started this process to know what may come next."""
-    return "_ARGCOMPLETE" in os.environ
-
-
-def complete(parser: argparse.ArgumentParser) -> None:
+def complete(make_parser: Callable[[], argparse.ArgumentParser]) -> None:
     """Answers what may come next, and ends the process, where a shell asks; else does nothing.
 
     Args:
-      parser: one that knows every option with its choices; it need not be what reads them.
+      make_parser: gives a parser that knows every option with its choices; it need not be what
+        reads them.
     """
-    if asked_to_complete():
+    if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
-        argcomplete.autocomplete(parser)
+        argcomplete.autocomplete(make_parser())

@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
           UserError: a word is not understood, or one is missing.
           SystemExit: with status 0, after ``--help``.
         """
-        complete(self)
+        complete(lambda: self)
         values, rest = self.parse_known_intermixed_args([self._as_declared(word) for word in words])
         if rest:
             option = rest[0].partition("=")[0]
