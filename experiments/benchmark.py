@@ -14,7 +14,9 @@ run, on as many devices.
 With --compare it prints a line of JSON for this network and for each peer, measured in turns, each
 in a process of its own, and a table. The peers are 'flax' (the same network of Flax's own layers),
 'keras' (keras.applications on JAX), 'torch', 'torch-channels-last' and 'torch-compile' (those of
-torchvision: eager, in the layout that is fastest, and that by torch.compile). Two more are ours:
+torchvision: eager, in the layout that is fastest, and that by torch.compile). Ours start with their
+memory in large pages (`experiments.large_pages`), peers as their users start them, or, with
+--large_pages, in them too. Two more are ours:
 the same batch by 'one-device' of those there are, which shows what sharing it costs, and by as many
 in 'deterministic' mode (``--config.parallel.deterministic`` of a run), which shows what that costs.
 """
@@ -86,8 +88,9 @@ def _circumstances(arguments: argparse.Namespace, devices: Sequence[jax.Device])
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": environment.hardware(devices),
         "processor": environment.processor(),
-        # glibc's large pages alone change what a CPU does by a fifth and more.
+        # Large pages alone change what a CPU does by a fifth and more.
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
+        "large_pages_for_peers": arguments.large_pages,
         **dataclasses.asdict(_task(arguments)),
         "rounds": arguments.rounds,
         "steps": arguments.steps,
@@ -139,7 +142,11 @@ def side_by_side(arguments: argparse.Namespace, output: Output) -> dict[str, Any
         check_peer(peer)
     task = _task(arguments)
     measured = compare(
-        ["jaxcnn", *arguments.compare], task, rounds=arguments.rounds, steps=arguments.steps
+        ["jaxcnn", *arguments.compare],
+        task,
+        rounds=arguments.rounds,
+        steps=arguments.steps,
+        large_pages=arguments.large_pages,
     )
     contestants = lines(measured, task)
     words = [*map(json.dumps, contestants), table(contestants)]
@@ -212,6 +219,11 @@ def main(argv: Sequence[str], output: Output) -> int:
         default=(),
         metavar="PEER,...",
         help=f"also measure these, in turns: {', '.join(PEERS)}",
+    )
+    parser.add_argument(
+        "--large_pages",
+        action="store_true",
+        help="peers have their memory in large pages too, as our commands have (glibc on Linux)",
     )
     parser.add_argument(
         "--summary",

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.contestants import Task
+from experiments.contestants import Task, environment
 from experiments.turns import Contestant, EndedError, contestant
 from jaxcnn.errors import UserError
 
@@ -49,7 +49,9 @@ class Measured:
         return statistics.median(ratios)
 
 
-def compare(names: Sequence[str], task: Task, *, rounds: int, steps: int) -> list[Measured]:
+def compare(
+    names: Sequence[str], task: Task, *, rounds: int, steps: int, large_pages: bool = False
+) -> list[Measured]:
     """Measures contestants in turns.
 
     Args:
@@ -57,6 +59,7 @@ def compare(names: Sequence[str], task: Task, *, rounds: int, steps: int) -> lis
       task: of all of them.
       rounds: in each of which all have their turn, each time another first.
       steps: in a turn.
+      large_pages: for peers too; our commands start in them.
 
     Raises:
       UserError: one of them cannot do the task; its sentence is passed on.
@@ -69,8 +72,7 @@ def compare(names: Sequence[str], task: Task, *, rounds: int, steps: int) -> lis
         processes: dict[str, Contestant] = {}
         for name in names:  # one after the other, as they compile
             processes[name] = stack.enter_context(
-                # Contestants on one GPU: none takes all of its memory beforehand.
-                contestant(_WORKER, name, given, XLA_PYTHON_CLIENT_PREALLOCATE="false")
+                contestant(_WORKER, name, given, **environment(name, large_pages=large_pages))
             )
             with _sentence(name):
                 versions[name] = processes[name].answer()["versions"]

@@ -12,8 +12,10 @@ from typing import Any
 
 import jax
 
+from experiments.network import on_devices
 from experiments.plain_training import batch_shapes, memory, plain_training
 from jaxcnn import models
+from jaxcnn.training.layouts import JitLayout
 
 FILE = Path(__file__).with_name("compiled_steps.json")
 BATCH = 4
@@ -34,9 +36,11 @@ def measured(name: str) -> dict[str, int]:
     temporaries, and all that it takes in memory.
     """
     size, fields = NETWORKS[name]
-    create, step = plain_training(models.create_model(name, num_classes=10, **fields), size)
-    lowered = jax.jit(step, donate_argnums=0).lower(
-        jax.eval_shape(create), batch_shapes(BATCH, size)
+    layout = JitLayout((jax.devices()[0],))
+    model = on_devices(models.create_model(name, num_classes=10, **fields), layout)
+    create, step = plain_training(model, size)
+    lowered = layout.compile(step, donate=(0,)).lower(
+        *layout.shapes(jax.eval_shape(create), batch_shapes(BATCH, size))
     )
     # What is left out is making machine code that runs quickly; what is computed stays the same.
     compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})

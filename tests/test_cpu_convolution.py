@@ -17,8 +17,8 @@ from jaxcnn.training.traffic import exchanged_bytes
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
-# Side, channels, features, window, stride, padding, groups: with products in their gradients, by
-# blocks of rows (45) and of examples (16), and without: a large window, a small map, few channels.
+# Side, channels, features, window, stride, padding, groups: as products, of fewer channels than
+# features and of more, strided and grouped; and left to XLA.
 CASES = [
     (45, 64, 8, 3, 1, 1, 1),
     (16, 64, 8, 3, 1, 1, 1),
@@ -27,7 +27,9 @@ CASES = [
     (15, 128, 8, 3, 1, "SAME", 2),
     (20, 64, 8, (1, 3), (1, 2), ((0, 0), (2, 1)), 1),
     (14, 6, 8, 1, 1, 0, 1),
+    (14, 8, 6, 1, 1, 0, 1),
     (15, 6, 8, 1, 2, 0, 1),
+    (15, 16, 8, 1, 2, "VALID", 2),
     (15, 6, 8, 1, 1, 1, 1),
     (9, 64, 8, 3, 1, 1, 1),
     (14, 4, 8, 3, 1, "VALID", 2),

@@ -7,9 +7,11 @@ that none takes another's threads or memory, and then advances when it is its tu
 import dataclasses
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from experiments.large_pages import with_large_pages
 from jaxcnn.errors import UserError, unknown_name
 
 
@@ -57,11 +59,18 @@ class Contestant:
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """Where a contestant is, what it is told besides the task, and what must be installed."""
+    """Where a contestant is, what it is told besides the task, and what must be installed.
+
+    Large pages are a peer's only if it is asked for: its users do not begin in them.
+    """
 
     module: str
     options: Mapping[str, Any]
     packages: tuple[str, ...] = ()
+
+    @property
+    def is_peer(self) -> bool:
+        return self.module != "ours"
 
 
 # The order is that of the table.
@@ -91,6 +100,21 @@ def check_peer(name: str) -> None:
             f"--compare={name} needs {' and '.join(missing)}; install by "
             f"`pip install {' '.join(missing)}`, or leave it out."
         )
+
+
+def environment(name: str, *, large_pages: bool) -> dict[str, str]:
+    """What a contestant's process has in its environment besides ours.
+
+    Args:
+      name: of a contestant.
+      large_pages: for peers too; our commands start in them.
+    """
+    wanted = large_pages or not _CONTESTANTS[name].is_peer
+    return {
+        "GLIBC_TUNABLES": with_large_pages(os.environ.get("GLIBC_TUNABLES", ""), wanted),
+        # Contestants on one GPU: none takes all of its memory beforehand.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    }
 
 
 def prepare(name: str, task: Task) -> Contestant:

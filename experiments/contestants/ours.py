@@ -19,6 +19,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.randomness import Purpose, host_generator
 from jaxcnn.training.determinism import demand_determinism
 from jaxcnn.training.devices import Layout, ParallelConfig, make_layout
+from jaxcnn.training.layouts import JitLayout
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.steps import make_eval_step
 from jaxcnn.training.traffic import exchanged_bytes
@@ -32,7 +33,7 @@ class Compiled:
       advance: runs the step once and returns what to wait for.
       seconds: what compiling it took.
       count_operations: gives the floating-point operations of a step over all devices, as XLA
-        counts them in its own convolutions.
+        counts them.
       memory: bytes on one device: arguments, results and temporaries; None where unknown.
       exchanged: bytes that one device sends in a step, by the kind of exchange.
     """
@@ -44,13 +45,19 @@ class Compiled:
     exchanged: Mapping[str, int]
 
 
-def layout_for(task: Task) -> Layout:
+def layout_for(task: Task, *, plainly: bool = False) -> JitLayout:
     """The devices of a task.
+
+    Args:
+      task: says how many.
+      plainly: compile without the options that are faster.
 
     Raises:
       UserError: there are not so many, or they cannot share the batch.
     """
     layout = make_layout(ParallelConfig(devices=task.devices))
+    assert isinstance(layout, JitLayout)
+    layout = dataclasses.replace(layout, plainly=plainly)
     if task.batch_size % len(layout.devices):
         raise UserError(
             f"--batch_size={task.batch_size} cannot be divided over {len(layout.devices)} "
@@ -83,7 +90,8 @@ def compile_step(task: Task, layout: Layout) -> Compiled:
     jax.eval_shape(create)  # images too small for the network are seen before anything slow
     state = layout.replicate(jax.jit(create)())
 
-    def lowered(model: Any) -> tuple[Any, list[Any]]:
+    def lowered(convolution: str) -> tuple[Any, list[Any]]:
+        model = on_devices(plain, layout, convolution)
         if task.mode == "train":
             _, step = plain_training(model, task.image_size)
             inputs: list[Any] = [state, batch]
@@ -94,20 +102,20 @@ def compile_step(task: Task, layout: Layout) -> Compiled:
         return step.lower(*inputs), inputs
 
     def count_operations() -> float:
-        # A loop's are counted once, however often it turns; in XLA's convolutions there is none.
-        own, _ = lowered(on_devices(plain, layout, "xla"))
-        return float(own.cost_analysis()["flops"])
+        # Of what each device computes by itself, as our convolutions, XLA counts one device's.
+        of_all, _ = lowered("xla")
+        return float(of_all.cost_analysis()["flops"])
 
     start = time.perf_counter()
-    to_compile, waiting = lowered(on_devices(plain, layout, task.convolution))
+    to_compile, inputs = lowered(task.convolution)
     executable = to_compile.compile()
     seconds = time.perf_counter() - start
     # What a step gives is what the next one takes: the state, or the evaluation's sums.
     carried = {"train": 0, "inference": 1}[task.mode]
 
     def advance() -> Any:
-        result = executable(*waiting)
-        waiting[carried] = result[0] if task.mode == "train" else result
+        result = executable(*inputs)
+        inputs[carried] = result[0] if task.mode == "train" else result
         return result
 
     return Compiled(
@@ -127,13 +135,16 @@ def peak_memory(device: jax.Device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def prepare(task: Task, *, devices: int | None = None, deterministic: bool = False) -> Contestant:
+def prepare(
+    task: Task, *, devices: int | None = None, deterministic: bool = False, plainly: bool = False
+) -> Contestant:
     """Compiles the step.
 
     Args:
       task: what is computed.
       devices: how many of the task's devices compute it; None for all.
       deterministic: as ``parallel.deterministic`` of a configuration.
+      plainly: without the compiler options that are faster.
 
     Raises:
       UserError: there is no such network, or the images are too small for it.
@@ -142,7 +153,7 @@ def prepare(task: Task, *, devices: int | None = None, deterministic: bool = Fal
         demand_determinism()
     if devices is not None:
         task = dataclasses.replace(task, devices=devices)
-    layout = layout_for(task)
+    layout = layout_for(task, plainly=plainly)
     compiled = compile_step(task, layout)
     started: list[Any] = []
 

@@ -18,6 +18,7 @@ from flax import linen as nn
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import KeyPath
 
+from jaxcnn.training.compiler_options import compiler_options
 from jaxcnn.training.distributed_layers import DistributedLayers
 from jaxcnn.training.split import WHOLE, Split
 
@@ -32,10 +33,12 @@ class JitLayout:
     Attributes:
       devices: the devices in process order, so that each process holds contiguous rows.
       split: the parameters of which a device holds a part.
+      plainly: compile steps without the options that are faster.
     """
 
     devices: tuple[jax.Device, ...]
     split: Split = WHOLE
+    plainly: bool = False
     axis_name: ClassVar[str | None] = None
 
     @property
@@ -98,7 +101,8 @@ class JitLayout:
                 result = step(*arguments)
             return jax.lax.with_sharding_constraint(result, self._shardings(result))
 
-        return jax.jit(laid_out, donate_argnums=donate)
+        options = {} if self.plainly else compiler_options(self.devices[0].platform)
+        return jax.jit(laid_out, donate_argnums=donate, compiler_options=options)
 
     def fetch(self, tree: Any) -> Any:
         whole = NamedSharding(self.mesh, PartitionSpec())
@@ -168,7 +172,15 @@ class PmapLayout:
         )
 
     def compile(self, step: Callable[..., Any], *, donate: tuple[int, ...] = ()) -> Any:
-        return jax.pmap(step, axis_name=AXIS, donate_argnums=donate, devices=self.devices)
+        mapped = jax.pmap(step, axis_name=AXIS, donate_argnums=donate, devices=self.devices)
+        if not (options := compiler_options(self.devices[0].platform)):
+            return mapped
+
+        @functools.wraps(step)
+        def compiled(*arguments: Any) -> Any:  # jit takes the options that pmap does not
+            return mapped(*arguments)
+
+        return jax.jit(compiled, donate_argnums=donate, compiler_options=options)
 
     def fetch(self, tree: Any) -> Any:
         return jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[0], tree)
