@@ -33,6 +33,7 @@ from typing import Any
 from experiments import environment
 from experiments.input_contestant import Settings
 from experiments.input_images import NAME, write_photographs
+from experiments.large_pages import tunables
 from experiments.turns import Contestant, EndedError, contestant
 from jaxcnn.cli.exit_status import run_main
 from jaxcnn.cli.output import Output
@@ -63,7 +64,9 @@ Rounds = dict[tuple[str, str], list[dict[str, float]]]
 @contextlib.contextmanager
 def _contestant(settings: Settings) -> Iterator[Contestant]:
     """The process of one of them, which reads whenever it is told to."""
-    with contestant("experiments.input_contestant", json.dumps(settings)) as process:
+    # Ours start in large pages, as a run's do; a peer's users do not.
+    pages = tunables(large_pages=settings.reader in _OURS)
+    with contestant("experiments.input_contestant", json.dumps(settings), **pages) as process:
         try:
             yield process
         except EndedError as error:

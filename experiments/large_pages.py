@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-_TUNABLE = "glibc.malloc.hugetlb"
+_VARIABLE, _TUNABLE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 _ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -22,16 +22,17 @@ def start_in_large_pages() -> None:
     """
     # So it is called while Python still looks for the module that -m names.
     beginning = sys.argv[:1] == ["-m"]
-    tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if beginning and _TUNABLE not in tunables and _of_use():
-        environment = {**os.environ, "GLIBC_TUNABLES": with_large_pages(tunables, True)}
+    chosen = _TUNABLE in os.environ.get(_VARIABLE, "")
+    if beginning and not chosen and _of_use():
+        environment = {**os.environ, **tunables(large_pages=True)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
-def with_large_pages(tunables: str, wanted: bool) -> str:
-    """A value of ``GLIBC_TUNABLES`` with large pages, or without, and the rest of it as it is."""
-    others = [each for each in tunables.split(":") if each and not each.startswith(_TUNABLE)]
-    return ":".join([*others, f"{_TUNABLE}={int(wanted)}"])
+def tunables(*, large_pages: bool) -> dict[str, str]:
+    """The variable of glibc's tunables as it is here, but with large pages or without."""
+    here = os.environ.get(_VARIABLE, "").split(":")
+    others = [each for each in here if each and not each.startswith(_TUNABLE)]
+    return {_VARIABLE: ":".join([*others, f"{_TUNABLE}={int(large_pages)}"])}
 
 
 def _of_use() -> bool:

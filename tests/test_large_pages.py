@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from experiments import large_pages
-from experiments.large_pages import start_in_large_pages, with_large_pages
+from experiments.large_pages import start_in_large_pages, tunables
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def test_a_command_begins_anew_with_the_same_words(begun, monkeypatch):
     assert environment == {**os.environ, "GLIBC_TUNABLES": asked}
 
 
-@pytest.mark.parametrize("tunables", ["glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=1"])
-def test_whoever_has_chosen_is_left_alone(begun, monkeypatch, tunables):
-    monkeypatch.setenv("GLIBC_TUNABLES", tunables)
+@pytest.mark.parametrize("chosen", ["glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=1"])
+def test_whoever_has_chosen_is_left_alone(begun, monkeypatch, chosen):
+    monkeypatch.setenv("GLIBC_TUNABLES", chosen)
     start_in_large_pages()
     assert not begun
 
@@ -66,12 +66,17 @@ def test_another_linux_is_left_alone(begun, enabled):
     assert not begun
 
 
-def test_the_tunable_is_added_or_replaced():
-    assert with_large_pages("", True) == "glibc.malloc.hugetlb=1"
-    assert with_large_pages("glibc.malloc.hugetlb=1", False) == "glibc.malloc.hugetlb=0"
-    assert with_large_pages("a=1:glibc.malloc.hugetlb=2:b=2", True) == (
-        "a=1:b=2:glibc.malloc.hugetlb=1"
-    )
+@pytest.mark.parametrize(
+    ("here", "wanted", "expected"),
+    [
+        ("", True, "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=1", False, "glibc.malloc.hugetlb=0"),
+        ("a=1:glibc.malloc.hugetlb=2:b=2", True, "a=1:b=2:glibc.malloc.hugetlb=1"),
+    ],
+)
+def test_the_tunable_is_added_or_replaced(monkeypatch, here, wanted, expected):
+    monkeypatch.setenv("GLIBC_TUNABLES", here)
+    assert tunables(large_pages=wanted) == {"GLIBC_TUNABLES": expected}
 
 
 def test_a_process_is_replaced_for_real():

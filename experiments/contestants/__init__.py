@@ -7,11 +7,10 @@ that none takes another's threads or memory, and then advances when it is its tu
 import dataclasses
 import importlib
 import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from experiments.large_pages import with_large_pages
+from experiments.large_pages import tunables
 from jaxcnn.errors import UserError, unknown_name
 
 
@@ -109,9 +108,8 @@ def environment(name: str, *, large_pages: bool) -> dict[str, str]:
       name: of a contestant.
       large_pages: for peers too; our commands start in them.
     """
-    wanted = large_pages or not _CONTESTANTS[name].is_peer
     return {
-        "GLIBC_TUNABLES": with_large_pages(os.environ.get("GLIBC_TUNABLES", ""), wanted),
+        **tunables(large_pages=large_pages or not _CONTESTANTS[name].is_peer),
         # Contestants on one GPU: none takes all of its memory beforehand.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }

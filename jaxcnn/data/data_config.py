@@ -37,7 +37,8 @@ class DataConfig:
       on_error: what to do about an image that cannot be read: 'stop', or 'skip' it and count it; a
         black image takes its place in a training batch, with no weight in the loss (but a part in
         the batch's statistics, where the network has BatchNorm).
-      workers: worker processes that read and decode. 0: threads of the main process do.
+      workers: worker processes that read and decode, at most one to a core. 0: threads of the
+        main process do.
       threads: threads that read and decode, over all worker processes; each makes whole batches.
       prefetch: batches made ahead of the step, over all worker processes; never fewer than there
         are threads to make them.

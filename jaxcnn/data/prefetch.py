@@ -40,10 +40,12 @@ def read_ahead(
         and the main module needs its ``if __name__ == '__main__'`` guard.
       start: the first number.
       stop: the number after the last.
-      workers: processes that read; 0 for the threads of this one.
+      workers: processes that read, but no more than there are cores: each takes a second of a
+        core to start, and what is read is the same by any number; 0 for the threads of this one.
       threads: threads that read, over all processes; each makes whole batches.
       prefetch: batches ready or in the making, over all processes; at least one to each thread.
     """
+    workers = min(workers, len(os.sched_getaffinity(0)))
     processes = max(1, workers)
     threads = -(-threads // processes)
     dataset = grain.MapDataset.source(_Stretch(batches, start, stop)).to_iter_dataset(
