@@ -229,12 +229,17 @@ def test_the_figures_are_those_of_the_committed_files():
     speed = json.loads((RESULTS / "benchmark_vgg16_cpu.json").read_text())
     assert speed["command"] in COMMANDS
     assert f"```text\n{benchmark.text(speed)}\n```" in README
-    compared = [
-        json.loads((RESULTS / "speed_cpu" / f"{network}_{mode}.json").read_text())
-        for network in ("vgg16", "resnet50", "alexnet", "googlenet")
-        for mode in ("train", "inference")
+    rows = [
+        f"{n}_{m}"
+        for n in ("vgg16", "resnet50", "alexnet", "googlenet")
+        for m in ("train", "inference")
     ]
-    assert comparison.summary(compared) in README
+    for folder, names in (
+        ("speed_cpu", [*rows, "vgg16_train_others", "vgg16_inference_others"]),
+        ("speed_cpu_large_pages", [row for row in rows if row.endswith("train")]),
+    ):
+        compared = [json.loads((RESULTS / folder / f"{n}.json").read_text()) for n in names]
+        assert comparison.summary(compared) in README
     read = json.loads((RESULTS / "input_benchmark.json").read_text())
     assert f"```text\n{input_benchmark.table(read['results'])}\n```" in README
     recipes = json.loads((RESULTS / "digits.json").read_text())
