@@ -216,6 +216,16 @@ def test_leaving_early_ends_workers_and_threads():
     assert not multiprocessing.active_children()
 
 
+def test_no_more_processes_are_started_than_there_are_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    config = dataclasses.replace(CONFIG, workers=4, threads=4)
+    with iterate(train_batches(), 0, 3, config) as stream:
+        batches = list(stream)
+        assert len(multiprocessing.active_children()) == 1
+    for batch, expected in zip(batches, train_batches(), strict=False):
+        np.testing.assert_array_equal(batch["image"], expected["image"])
+
+
 @pytest.mark.parametrize("broken", [(), (30,)])
 def test_nothing_is_left_behind_at_exit(tmp_path, broken):
     """Python would complain of what is left in shared memory, after the program's last word."""

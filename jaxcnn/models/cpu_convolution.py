@@ -4,7 +4,7 @@ XLA's CPU backend comes near its own matrix products in most convolutions, if YN
 (`jaxcnn.training.compiler_options`). In two it is slower (jax 0.10, two cores, GFLOP/s of about 450
 in a large matrix product):
 
-  the gradient of a 1 x 1 kernel        110 to 420, as a product 150 to 450
+  the gradient of a 1 x 1 kernel        120 to 350, as a product 150 to 370
   the gradient of a kernel in groups    19 to 28, each group by itself 300 to 390
 
 Here these are products and groups by themselves, and everything else is
