@@ -45,8 +45,8 @@ class ModelConfig:
         paper's own: 'lenet', 'alexnet', 'zfnet', 'vgg' (normal, variance 0.01), 'googlenet'.
       dtype: type of the computation; the parameters stay float32.
       convolution: how convolutions are computed, with the same numbers but for rounding: 'xla' as
-        XLA does, 'products' by matrix products where XLA's CPU backend is slow, 'auto' by these on
-        CPU and as XLA does elsewhere.
+        XLA does, without compiler options of ours, 'products' with them and by matrix products
+        where XLA's CPU backend is slow, 'auto' by these on CPU and as XLA does elsewhere.
       weights: a file of weights that this network starts from: of torchvision, timm or Keras, or
         one of ours. It brings its normalisation; a head for other classes than the data's is
         replaced by a new one.

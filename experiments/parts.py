@@ -54,7 +54,7 @@ def make_parts(config: Experiment) -> Parts:
     Raises:
       UserError: one of them is not to be had, or does not fit another.
     """
-    layout = make_layout(config.parallel)
+    layout = make_layout(config.parallel, plainly=config.model.convolution == "xla")
     data = open_data(config, layout)
     config.check_length(data.train_batches.steps_per_epoch)
     weights = load_weights(config, data)

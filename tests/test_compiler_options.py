@@ -1,12 +1,18 @@
 """Steps on CPU are compiled with options that this jaxlib knows: no convolution by YNNPACK."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
+from experiments import vgg_imagenet
+from experiments.network import ModelConfig
+from experiments.parts import make_parts
 from jaxcnn.training import compiler_options as options
+from jaxcnn.training.devices import ParallelConfig
 from jaxcnn.training.layouts import JitLayout, PmapLayout
 
 ONE = (jax.devices()[0],)
@@ -22,8 +28,13 @@ def step(kernel, batch):
 
 @pytest.mark.parametrize(
     ("layout", "by_ynnpack"),
-    [(JitLayout(ONE), False), (PmapLayout(ONE), False), (JitLayout(ONE, plainly=True), True)],
-    ids=["jit", "pmap", "plainly"],
+    [
+        (JitLayout(ONE), False),
+        (PmapLayout(ONE), False),
+        (JitLayout(ONE, plainly=True), True),
+        (PmapLayout(ONE, plainly=True), True),
+    ],
+    ids=["jit", "pmap", "jit plainly", "pmap plainly"],
 )
 def test_a_layout_compiles_with_them(layout, by_ynnpack):
     random = np.random.default_rng(0)
@@ -48,3 +59,15 @@ def test_they_are_left_out_where_they_are_not_known(monkeypatch):
 
 def test_other_platforms_have_none():
     assert options.compiler_options("gpu") == {}
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_a_configuration_can_do_without(mode):
+    config = dataclasses.replace(
+        vgg_imagenet.DIGITS,
+        model=ModelConfig("vgg11", convolution="xla"),
+        parallel=ParallelConfig(mode=mode, devices=1),
+    )
+    assert make_parts(config).layout.plainly
+    usual = dataclasses.replace(config, model=ModelConfig("vgg11"))
+    assert not make_parts(usual).layout.plainly

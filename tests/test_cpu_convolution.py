@@ -79,6 +79,23 @@ def test_values_and_gradients_are_those_of_xla(case):
         assert_close(results(ours), results(theirs), 1e-12)
 
 
+@pytest.mark.parametrize("room", [1, 3 * 16 * 16 * 9 * 64 * 4])
+def test_many_images_are_convolved_a_few_at_a_time(monkeypatch, room):
+    """All at once, XLA would ask for more memory than there is, and the process would end."""
+    monkeypatch.setattr(cpu_convolution, "_ROOM", room)
+    ours, theirs, x, kernel = both(CASES[1], np.float32)
+    counts = [1] * 4 if room == 1 else [3, 1]
+    traced = jax.make_jaxpr(ours)(x, kernel)
+    convolved = [e for e in traced.eqns if e.primitive.name == "conv_general_dilated"]
+    assert [e.invars[0].aval.shape[0] for e in convolved] == counts
+
+    def results(form):
+        loss = lambda x, k: jnp.sum(jnp.sin(form(x, k)))  # noqa: E731
+        return form(x, kernel), jax.grad(loss, argnums=(0, 1))(x, kernel)
+
+    assert_close(results(ours), results(theirs), 1e-5)
+
+
 @pytest.mark.parametrize("case", [CASES[0], CASES[3]])
 def test_in_float32_it_differs_by_rounding_alone(case):
     ours, theirs, x, kernel = both(case, np.float32)

@@ -19,7 +19,6 @@ from jaxcnn.errors import UserError
 from jaxcnn.randomness import Purpose, host_generator
 from jaxcnn.training.determinism import demand_determinism
 from jaxcnn.training.devices import Layout, ParallelConfig, make_layout
-from jaxcnn.training.layouts import JitLayout
 from jaxcnn.training.metrics import ClassSums
 from jaxcnn.training.steps import make_eval_step
 from jaxcnn.training.traffic import exchanged_bytes
@@ -45,7 +44,7 @@ class Compiled:
     exchanged: Mapping[str, int]
 
 
-def layout_for(task: Task, *, plainly: bool = False) -> JitLayout:
+def layout_for(task: Task, *, plainly: bool = False) -> Layout:
     """The devices of a task.
 
     Args:
@@ -55,9 +54,7 @@ def layout_for(task: Task, *, plainly: bool = False) -> JitLayout:
     Raises:
       UserError: there are not so many, or they cannot share the batch.
     """
-    layout = make_layout(ParallelConfig(devices=task.devices))
-    assert isinstance(layout, JitLayout)
-    layout = dataclasses.replace(layout, plainly=plainly)
+    layout = make_layout(ParallelConfig(devices=task.devices), plainly=plainly)
     if task.batch_size % len(layout.devices):
         raise UserError(
             f"--batch_size={task.batch_size} cannot be divided over {len(layout.devices)} "

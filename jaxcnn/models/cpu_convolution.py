@@ -23,6 +23,9 @@ from jax import lax
 Pairs = tuple[tuple[int, int], tuple[int, int]]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+# XLA's own convolution asks for room for what all windows see, whether or not it fills it, and a
+# process that asks for more bytes than there are ends. So many images are convolved at a time.
+_ROOM = 2**31
 
 
 def conv_general_dilated(
@@ -91,9 +94,23 @@ def _convolve(
 ) -> jax.Array:
     """One group."""
     if kernel.shape[:2] != (1, 1) or padding != ((0, 0), (0, 0)):
-        return lax.conv_general_dilated(
-            x, kernel, strides, padding, dimension_numbers=_LAYOUT, precision=precision
-        )
+        height, width, channels, features = kernel.shape
+        windows = (x.shape[1] // strides[0]) * (x.shape[2] // strides[1])
+        # In the gradient of the images it is the features that are seen.
+        seen = windows * height * width * max(channels, features) * x.dtype.itemsize
+        at_once = max(1, _ROOM // max(1, seen))
+        parts = [
+            lax.conv_general_dilated(
+                x[start : start + at_once],
+                kernel,
+                strides,
+                padding,
+                dimension_numbers=_LAYOUT,
+                precision=precision,
+            )
+            for start in range(0, max(1, x.shape[0]), at_once)
+        ]
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
     x = x[:, :: strides[0], :: strides[1]]
     *positions, channels = x.shape
     y = _product(x.reshape(-1, channels), kernel[0, 0], precision)

@@ -163,12 +163,13 @@ class Layout(Protocol):
         """The inverse of ``to_mesh``."""
 
 
-def make_layout(config: ParallelConfig, *, own: bool = False) -> Layout:
+def make_layout(config: ParallelConfig, *, own: bool = False, plainly: bool = False) -> Layout:
     """The layout over the devices there are.
 
     Args:
       config: how many, and how.
       own: of this process's devices alone, where the processes do not work on the same batches.
+      plainly: compile steps without the options that are faster.
 
     Raises:
       UserError: more devices are asked for than there are, or they cannot share the parameters.
@@ -188,5 +189,5 @@ def make_layout(config: ParallelConfig, *, own: bool = False) -> Layout:
             "divisor, or other parallel.devices."
         )
     if config.mode == "pmap":
-        return PmapLayout(tuple(devices))
-    return JitLayout(tuple(devices), Split(config.split, config.model))
+        return PmapLayout(tuple(devices), plainly)
+    return JitLayout(tuple(devices), Split(config.split, config.model), plainly)
