@@ -16,9 +16,11 @@ in a process of its own, and a table. The peers are 'flax' (the same network of 
 'keras' (keras.applications on JAX), 'torch', 'torch-channels-last' and 'torch-compile' (those of
 torchvision: eager, in the layout that is fastest, and that by torch.compile). Ours start with their
 memory in large pages (`experiments.large_pages`), peers as their users start them, or, with
---large_pages, in them too. Two more are ours:
-the same batch by 'one-device' of those there are, which shows what sharing it costs, and by as many
-in 'deterministic' mode (``--config.parallel.deterministic`` of a run), which shows what that costs.
+--large_pages, in them too.
+
+Two more are ours: the same batch by 'one-device' of those there are, which shows what sharing it
+costs, and by as many in 'deterministic' mode (``--config.parallel.deterministic`` of a run), which
+shows what that costs.
 """
 
 import argparse

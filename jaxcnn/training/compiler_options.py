@@ -19,7 +19,7 @@ _CPU = {
 def compiler_options(platform: str) -> dict[str, str]:
     """What ``jax.jit`` takes as ``compiler_options`` on a platform, such as 'cpu'.
 
-    None where this jaxlib does not know them: their names are not promised to stay.
+    Empty where there are none, or this jaxlib does not know them: their names may go.
     """
     if platform != "cpu":
         return {}
