@@ -4,8 +4,8 @@
     python -m tests.planted_faults --only=momentum-sign,bgr-mirrors --tree=OTHER_CHECKOUT
 
 Each fault of `planted_faults.toml` is applied to a copy of the tree, and the test files that import
-the faulted module are run, nearest first, until one fails. The test that fails must pass on a copy
-without the fault; if it does not, it is left out and the others go on. The JSON file is written
+the faulted module are run, nearest first, until one fails. That test must then fail again, and pass
+on a copy without the fault; if not, it is left out and the others go on. The JSON file is written
 after every fault, and a fault that it already has for the same commit is not run again.
 
 The exit status is 0 when all faults were caught, else 1.
@@ -13,6 +13,7 @@ The exit status is 0 when all faults were caught, else 1.
 
 import argparse
 import ast
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -197,7 +198,6 @@ class Bench:
             (cache / "xla").symlink_to(compiled)
         kept |= {
             "PYTHONPATH": os.pathsep.join(map(str, (copy, self.plugins))),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "JAXCNN_CACHE": str(cache),
         }
         if check:
@@ -212,11 +212,11 @@ class Bench:
 
     def pytest(self, copy, words, *, limit, workers):
         """Runs pytest in a copy; gives what it reported, its output, and whether it ended."""
-        outcomes = self.folder / "outcomes.jsonl"
+        outcomes = self.folder / f"{copy.name}.outcomes"
         outcomes.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", str(workers)]
         command += ["-p", "planted_faults_outcomes", "-p", "no:cacheprovider", *words]
-        with open(self.folder / "output.txt", "w+") as output:
+        with open(self.folder / f"{copy.name}.output", "w+") as output:
             process = subprocess.Popen(
                 command,
                 cwd=copy,
@@ -245,12 +245,18 @@ class Bench:
         if any(kind == "error" for kind, _ in reported):
             raise SystemExit(f"planted_faults: the tree without any fault fails:\n{text[-3000:]}")
 
-    def passes_without(self, test):
-        """Whether a test passes on the copy without a fault; of a file, whether it is collected."""
+    def passes(self, copy, test):
+        """Whether a test passes on a copy; of a file, whether it is collected."""
         words = [test] if "::" in test else [test, "--collect-only"]
-        reported, _, ended = self.pytest(self.sound, words, limit=600, workers=0)
+        reported, _, ended = self.pytest(copy, words, limit=600, workers=0)
         kinds = {kind for kind, _ in reported}
         return ended and not kinds & {"failed", "error"} and ("passed" in kinds or "::" not in test)
+
+    def catches(self, copy, test):
+        """Whether a test that failed fails again, and passes without the fault."""
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            sound, faulted = pool.map(lambda where: self.passes(where, test), (self.sound, copy))
+        return sound and not faulted
 
     def try_fault(self, fault, *, limit):
         """Whether the tests catch a fault: a JSON-able dict."""
@@ -272,7 +278,7 @@ class Bench:
             spent += time.monotonic() - began
             bad = [(kind, test) for kind, test in reported if kind in ("failed", "error")]
             for kind, test in bad:
-                if self.passes_without(test):
+                if self.catches(copy, test):
                     return {
                         "caught": True,
                         "by": test,
@@ -281,7 +287,7 @@ class Bench:
                         "files": files,
                         "left_out": left_out,
                     }
-            if bad:  # neither with the fault nor without
+            if bad:  # that say nothing of the fault
                 left_out += [test for _, test in bad]
                 waiting = [file for file in waiting if file not in left_out]
                 continue
