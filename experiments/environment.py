@@ -1,5 +1,6 @@
 """Where a result was had: the hardware, and the versions that it may depend on, in words."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -32,10 +33,10 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result may depend on."""
+    """The versions that a result may depend on; a package that is not installed has none."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-    return {
-        "jaxcnn": __version__,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
+    found = {"jaxcnn": __version__, "python": platform.python_version()}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

@@ -5,9 +5,10 @@ import contextvars
 import sys
 import time
 from collections.abc import Iterator
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    import tqdm
 
 _shown = contextvars.ContextVar("shown", default=True)
 
@@ -64,9 +65,11 @@ class Progress:
         self._enabled, self._shown = enabled, enabled and _shown.get()
         self._values: dict[str, float] = {}
         self._last_line = (time.monotonic(), initial)
-        self._bar: tqdm | None = None
+        self._bar: tqdm.tqdm | None = None
         if self._shown and self._stream.isatty():
-            self._bar = tqdm(
+            from tqdm import tqdm as bar  # only where one is shown
+
+            self._bar = bar(
                 total=total,
                 initial=initial,
                 desc=description,
@@ -139,7 +142,14 @@ class Progress:
         counted, left = f"{self._done:,} {self._unit}", ""
         if self._total is not None:
             counted = f"{self._done:,} of {self._total:,} {self._unit}"
-            time_left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
+            time_left = _interval((self._total - self._done) / rate) if rate else "?"
             left = f"{time_left} left"
         parts = [counted, f"{rate:,.4g} {self._unit}/s", self._details(), left]
         self.note(f"{self._description}: {', '.join(filter(None, parts))}")
+
+
+def _interval(seconds: float) -> str:
+    """As a bar has it: ``'01:05'``, or ``'1:01:05'`` from an hour on."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"

@@ -15,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
-import fsspec
-
 from jaxcnn.errors import UserError
 
 # They print pages about an error that they also raise, and about a question that may be refused.
@@ -78,6 +76,8 @@ class Bucket:
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         scheme = address.partition("://")[0]
+        import fsspec  # only where there is a bucket
+
         try:
             # Other machines write there: what a list said a moment ago is not remembered.
             self._store = fsspec.filesystem(scheme, use_listings_cache=False)

@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_atomically, writing
-from jaxcnn.training.events import Events
 from jaxcnn.training.growing_file import GrowingFile
 
 # What every line says, and of what types.
@@ -52,6 +51,8 @@ class Records:
             workdir.mkdir(parents=True, exist_ok=True)
         self._metrics = GrowingFile(_cut(workdir / "metrics.jsonl", _METRICS, stands))
         self._timings = GrowingFile(_cut(workdir / "timings.jsonl", _TIMINGS, lambda line: True))
+        from jaxcnn.training.events import Events  # tensorboardX is needed by no reader of them
+
         self._events = Events(workdir, after=step)
 
     def metrics(
