@@ -24,6 +24,10 @@ QUICK = (
     "--config.schedule.warmup_epochs=0",
     "--config.data.threads=1",
 )
+# A training that gets through needs no more.
+TWO = "--config.parallel.devices=2"
+FEW = ("--config.data.train_split=train[:256]", "--config.data.eval_split=test[:64]")
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 
 def picture(path, shape=(40, 40, 3)):
@@ -226,7 +230,7 @@ def test_a_real_process_exits_with_status_2(tmp_path):
 def train(tmp_path, *arguments):
     """Trains quickly, or as the arguments say; its exit status."""
     given = {argument.partition("=")[0] for argument in arguments}
-    others = [*QUICK, "--config.train.batch_size=8", f"--config.workdir={tmp_path / 'run'}"]
+    others = [*QUICK, TWO, "--config.train.batch_size=8", f"--config.workdir={tmp_path / 'run'}"]
     others = [other for other in others if other.partition("=")[0] not in given]
     return main(RECIPE, ["--config=digits", *others, *arguments])
 
@@ -242,7 +246,7 @@ def test_an_unreadable_image_can_be_skipped(place, tmp_path, capfd):
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, capfd):
     """Also where nothing but the arrays tells: the configuration says the same."""
-    source = ["--config.data.source=digits", "--config.train.batch_size=64"]
+    source = ["--config.data.source=digits", "--config.train.batch_size=64", TWO, *FEW]
     arguments = [*QUICK, *source, f"--config.workdir={tmp_path / 'run'}"]
     assert main(RECIPE, ["--config=digits", *arguments]) == 0
     (tmp_path / "run" / "result.json").unlink()
@@ -270,7 +274,7 @@ def test_a_full_disk_is_noticed_before_anything_starts(tmp_path, capfd, monkeypa
 
 
 def test_fewer_epochs_by_force_end_where_the_run_is(tmp_path):
-    arguments = ["--config=digits", *QUICK, f"--config.workdir={tmp_path / 'run'}"]
+    arguments = ["--config=digits", *QUICK, TWO, *FEW, f"--config.workdir={tmp_path / 'run'}"]
     more = [a.replace("epochs=1", "epochs=2") for a in arguments]
     assert main(RECIPE, more) == 0
     (tmp_path / "run" / "result.json").unlink()
@@ -292,7 +296,7 @@ def test_data_that_has_changed_under_a_run_is_noticed(place, tmp_path, capfd):
 
 def test_a_run_that_is_forced_on_is_not_finished_by_its_old_result(tmp_path, capfd, monkeypatch):
     """Also when it is stopped before its end."""
-    arguments = ["--config.data.source=digits", "--config.train.batch_size=256"]
+    arguments = ["--config.data.source=digits", "--config.train.batch_size=64", *FEW]
     assert train(tmp_path, *arguments) == 0
     longer = [*arguments, "--config.train.epochs=2", "--config.resume=force"]
     monkeypatch.setattr(StopRequest, "reached", lambda self: True)
@@ -301,7 +305,7 @@ def test_a_run_that_is_forced_on_is_not_finished_by_its_old_result(tmp_path, cap
     capfd.readouterr()
     assert train(tmp_path, *longer) == 0
     output = capfd.readouterr().out
-    assert "Continuing from step 5." in output
+    assert "Continuing from step 4." in output
     assert "after 2 epochs" in output
 
 

@@ -43,7 +43,15 @@ def made(tmp_path, **counts):
     return result["faults"]
 
 
-def test_a_run_survives(tmp_path, capsys):
+def test_a_run_survives_a_kill_and_damage_is_noticed(tmp_path):
+    found = made(tmp_path, kills=1, flips=3)
+    assert found["kills"]["made"] == 1
+    assert found["kills"]["runs_the_same"] == 1
+    assert found["damage"]["noticed"]["flip"] == found["damage"]["made"] == 3
+
+
+@pytest.mark.full
+def test_a_run_survives_kills_at_records_and_restarts_on_damage(tmp_path, capsys):
     found = made(tmp_path, kills=1, record_kills=3, flips=30, damaged_restarts=1)
     for name, count in {"kills": 1, "record_kills": 3}.items():
         assert found[name]["made"] == count

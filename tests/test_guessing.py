@@ -76,8 +76,8 @@ def test_a_deep_vgg_without_batch_norm(initialization, said, tmp_path, capfd):
     """Column E as Glorot and Bengio begin it stays where it is; as He et al. do, it learns."""
     arguments = [
         "--config=e_digits",
-        "--config.model.width=8",
-        "--config.model.hidden=16",
+        "--config.model.width=2",
+        "--config.model.hidden=4",
         f"--config.model.initialization={initialization}",
         "--config.optimizer.name=momentum",
         "--config.optimizer.learning_rate=0.01",

@@ -20,12 +20,13 @@ def test_eight_devices_train_as_one(mode, one_device):
     assert_same_training(train(make_layout(ParallelConfig(mode=mode))), one_device)
 
 
+@pytest.mark.full
 def test_fully_connected_layers_split_over_four_devices_train_as_one(one_device):
     layout = make_layout(ParallelConfig(model=4, split="fc.*"))
     assert_same_training(train(layout), one_device)
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.full)])
 def test_two_runs_of_a_kind_agree_to_the_bit(mode):
     layout = make_layout(ParallelConfig(mode=mode))
     chex.assert_trees_all_equal(train(layout, steps=5), train(layout, steps=5))
@@ -40,7 +41,8 @@ def test_the_comparison_has_power(one_device):
     assert max(jax.tree.leaves(difference["params"])) > 1e-4
 
 
-@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_two_processes_of_four_devices_train_as_one(mode, one_device, tmp_path):
     structure = jax.tree.structure(one_device[0])
     ours = train_in_processes(tmp_path, structure, devices=4, mode=mode)

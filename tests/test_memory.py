@@ -131,10 +131,15 @@ def assert_equal(ours, expected, tolerance=1e-5):
         ("tiny_bn", {"remat": True, "freeze": "conv1"}),
         # A BatchNorm that is frozen normalises by what it has.
         ("tiny_bn", {"accumulate": 4, "freeze": "conv.*"}),
-        ("vgg11", {"accumulate": 2, "remat": True}),
         *(
             pytest.param(name, {"accumulate": each, "remat": True}, marks=pytest.mark.full)
-            for name, each in (("alexnet", 2), ("googlenet", 2), ("vgg11_bn", 1), ("resnet20", 1))
+            for name, each in (
+                ("vgg11", 2),
+                ("alexnet", 2),
+                ("googlenet", 2),
+                ("vgg11_bn", 1),
+                ("resnet20", 1),
+            )
         ),
     ],
 )
@@ -171,7 +176,7 @@ def test_frozen_statistics_stay_to_the_bit():
         assert (after["bn2"][name] != odd["bn2"][name]).all()
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_batch_normalisation_is_that_of_each_micro_batch(remat):
     """The reference: every second example, then the others; the mean of what comes of each."""
     model, state, batch = parts_of("tiny_bn", dropout=0.0)
@@ -291,8 +296,12 @@ def test_rematerialisation_takes_less_memory():
     assert temporaries(jax.grad(rematerialized(deep)), *DEEP, IMAGES) < 0.75 * plain
 
 
-def test_it_is_for_this_that_it_is_not_left_to_jax(monkeypatch):
-    """When XLA keeps apart on CPU what ``jax.checkpoint`` computes again, ours can go."""
+@pytest.mark.skipif(
+    tuple(map(int, jax.__version__.split(".")[:2])) >= (0, 11),
+    reason="from jax 0.11 on jax.checkpoint saves as much; ours can go when jax 0.10 is dropped",
+)
+def test_jax_checkpoint_saves_less_on_cpu_than_ours(monkeypatch):
+    """Why we do not use it."""
     ours = temporaries(jax.grad(rematerialized(deep)), *DEEP, IMAGES)
     monkeypatch.setattr(
         rematerialization, "_computed_twice", lambda piece, lasting: jax.checkpoint(piece)

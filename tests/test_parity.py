@@ -92,12 +92,16 @@ def test_the_seeded_numbers_are_those_that_the_references_were_made_with():
     assert zlib.crc32(images(2, 97, 130).astype("<f4").tobytes()) == 4240289763
 
 
-def slow(names):
-    return [pytest.param(name, marks=pytest.mark.full) for name in names]
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", [*ALWAYS, *slow(FULL)])
+# In float64 an error of the arithmetic shows best; in float32 what is cast shows, in any network.
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *((name, "float64") for name in ALWAYS),
+        ("resnet18", "float32"),
+        *(pytest.param(n, "float32", marks=pytest.mark.full) for n in ALWAYS if n != "resnet18"),
+        *(pytest.param(n, d, marks=pytest.mark.full) for n in FULL for d in ("float64", "float32")),
+    ],
+)
 def test_logits_and_layers_agree(name, dtype):
     stored = references(library(name))
     sizes = KERAS_VGG_SIZES if name.startswith("VGG") else SIZES

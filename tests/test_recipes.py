@@ -104,7 +104,14 @@ def trained_d(imagenet, tmp_path_factory):
 MODERN = ("--config.schedule.warmup_epochs=0.5", "--config.augment.eval_scale=32")
 
 
-@pytest.mark.parametrize(("preset", "changes"), [("a_lrn", ()), ("c", ()), ("modern", MODERN)])
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        pytest.param("a_lrn", (), marks=pytest.mark.full),
+        pytest.param("c", (), marks=pytest.mark.full),
+        ("modern", MODERN),
+    ],
+)
 def test_a_column_of_the_paper(preset, changes, imagenet, place):
     ran = run("vgg_imagenet", f"--config={preset}", *imagenet, *changes)
     assert ran.output.startswith("jaxcnn ")
@@ -116,6 +123,7 @@ def test_a_column_of_the_paper(preset, changes, imagenet, place):
     assert json.loads((workdir / "statistics.json").read_text())["images"] == 1_281_167
 
 
+@pytest.mark.full
 def test_d_at_jittered_scale_from_an_earlier_d(trained_d, imagenet, place):
     ran = run(
         "vgg_imagenet",
@@ -227,7 +235,7 @@ def classes_printed(output):
     ("name", "changes", "classes", "examples"),
     [
         ("stl10", SMALL, STL10_CLASSES, 20),
-        ("cifar10", (), CIFAR10_CLASSES, 4),
+        pytest.param("cifar10", (), CIFAR10_CLASSES, 4, marks=pytest.mark.full),
         ("mnist", (), tuple("0123456789"), 10),
     ],
 )
@@ -266,6 +274,7 @@ def test_cifar10_by_the_paper_of_residual_networks(downloads, place, monkeypatch
     assert json.loads((workdir / "statistics.json").read_text())["images"] == 18
 
 
+@pytest.mark.full
 def test_stl10_with_batch_norm(downloads, place, monkeypatch):
     recipe, _ = prepared("stl10", downloads, monkeypatch)
     batch = "--config.train.batch_size=4"  # the preset's own
@@ -288,7 +297,10 @@ def pictures(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("recipe", "preset", "split", "examples"),
-    [("vgg_small", "pictures", "validation", 6), ("vgg_imagenet", "digits", "test", 10)],
+    [
+        ("vgg_small", "pictures", "validation", 6),
+        pytest.param("vgg_imagenet", "digits", "test", 10, marks=pytest.mark.full),
+    ],
 )
 def test_folders_of_pictures(recipe, preset, split, examples, pictures, place):
     ran = run(
@@ -450,7 +462,9 @@ def test_a_loss_that_blows_up(finished):
     [
         # Of each epoch's last step, in units of a rate too small to improve anything.
         ("paper_momentum", ("kind=plateau", "patience=1", "early_stopping=2"), [1, 1, 0.1]),
-        ("adamw", ("kind=constant", "warmup_epochs=2"), [0.4, 0.9, 1]),
+        pytest.param(
+            "adamw", ("kind=constant", "warmup_epochs=2"), [0.4, 0.9, 1], marks=pytest.mark.full
+        ),
     ],
 )
 def test_an_optimizer_and_a_schedule(optimizer, schedule, rates, place):
@@ -499,6 +513,7 @@ def test_a_test_split_is_for_the_last_state_alone(place):
     assert f"Test: top-1 accuracy {test['accuracy']:.2%}" in shown.output
 
 
+@pytest.mark.full
 def test_the_loss_is_that_of_the_evaluation_and_smoothed_in_training_alone(place):
     workdir = place / "runs/vgg_imagenet/digits"
     # The network stays what it is.
@@ -535,6 +550,7 @@ def test_what_does_not_fit_the_network_is_one_sentence(change, sentence, place):
     assert not (place / "runs").exists()
 
 
+@pytest.mark.full
 def test_bfloat16_and_averaged_parameters(ran_digits, place):
     changes = ("--config.model.dtype=bfloat16", "--config.optimizer.ema=0.9999")
     ran = run("vgg_imagenet", *DIGITS, *changes)

@@ -96,6 +96,7 @@ def test_googlenet_by_the_paper(imagenet, place):
         assert np.any(np.asarray(params[f"aux_{name}"]["logits"]["bias"]))
 
 
+@pytest.mark.full
 def test_googlenet_by_the_source_on_folders_of_pictures(place):
     write_pictures(place / "pictures")
     ran = run(

@@ -25,7 +25,9 @@ def undisturbed(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)]
+)
 def test_asked_to_stop_it_saves_and_continues(number, undisturbed, tmp_path):
     workdir = tmp_path / "stopped"
     process = start(workdir, "--config.checkpoint.every_steps=None")

@@ -31,7 +31,7 @@ def assert_halved(state):
         assert {shard.data.shape for shard in x.addressable_shards} == {half}
 
 
-@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.full), 8])
 def test_the_halves_of_alexnet_train_as_one_device(devices, alexnet):
     layout = make_layout(ParallelConfig(devices=devices, **HALVES))
     assert_same_training(train(layout, "alexnet", look=assert_halved), alexnet)
@@ -43,7 +43,9 @@ def vgg():
 
 
 # Of the layers that the field alone splits, the hidden ones have 32 outputs each and the last 10.
-@pytest.mark.parametrize("model", [pytest.param(2, marks=pytest.mark.full), 4, 8])
+@pytest.mark.parametrize(
+    "model", [pytest.param(2, marks=pytest.mark.full), 4, pytest.param(8, marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("network", ["alexnet", pytest.param("vgg", marks=pytest.mark.full)])
 def test_fully_connected_layers_in_parts_train_as_one_device(network, model, request):
     expected = request.getfixturevalue(network)
@@ -89,7 +91,7 @@ def test_the_comparison_has_power(alexnet):
     [
         (1, HALVES),
         pytest.param(4, HALVES, marks=pytest.mark.full),
-        (2, {"model": 4}),
+        pytest.param(2, {"model": 4}, marks=pytest.mark.full),
         pytest.param(4, {"model": 8}, marks=pytest.mark.full),
         pytest.param(4, {"model": 2}, marks=pytest.mark.full),
     ],

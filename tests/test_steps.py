@@ -202,6 +202,7 @@ def test_auxiliary_classifiers_train_the_same_under_jit_and_pmap():
     chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.full
 def test_googlenets_auxiliary_classifiers_are_trained_and_do_not_change_what_it_answers():
     model = models.GoogLeNet(num_classes=3, width=8, initialization="he")
     images = jnp.zeros((1, 32, 32, 1))

@@ -26,12 +26,13 @@ VARIED = [
     for preset in study.presets
     for name in study.variations
 ]
-# One epoch of twelve steps.
+# One epoch of four steps.
 TINY = (
     "--config.model.width=4",
     "--config.model.hidden=8",
     "--config.train.epochs=1",
     "--config.train.batch_size=112",
+    "--config.data.train_split=train[:448]",
     "--config.parallel.devices=1",
     "--config.data.threads=1",
 )
@@ -306,6 +307,7 @@ def test_the_digits_of_a_recipe_from_its_command_to_the_table(tmp_path, compile_
     config = dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, width=4),
+        data=dataclasses.replace(config.data, train_split="train[:224]"),
         train=dataclasses.replace(config.train, epochs=1, batch_size=112),
         parallel=dataclasses.replace(config.parallel, devices=1),
     )
