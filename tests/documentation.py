@@ -12,6 +12,7 @@ from unittest import mock
 
 from experiments import commandline
 from experiments.evaluation_config import EvaluateConfig
+from experiments.faults.command import FaultsConfig
 from experiments.options import parse_options
 from experiments.run import main as run_recipe
 from jaxcnn.cli.commands import parser_of
@@ -128,11 +129,14 @@ def understand(command):
     if name == "jaxcnn":
         parser_of(words[0]).read(words[1:])
         return
-    if name == "experiments.evaluate":
-        parse_options(words, EvaluateConfig(), program=name, description="").check()
+    configurations = {"experiments.evaluate": EvaluateConfig, "experiments.faults": FaultsConfig}
+    if name in configurations:
+        parse_options(words, configurations[name](), program=name, description="").check()
         return
     if name in ("experiments.preflight", "experiments.largest_batch"):
-        name, words = f"experiments.{words[0]}", words[1:]
+        own = ["--memory="] if name == "experiments.largest_batch" else []
+        name, *words = (w for w in words if not w.startswith(tuple(own)))
+        name = f"experiments.{name}"
     module = importlib.import_module(name)
     if hasattr(module, "RECIPE"):
         config, _ = commandline.parse(
