@@ -17,7 +17,7 @@ import jax
 import pytest
 
 jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["JAXCNN_CACHE"]) / "xla"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # of processes that tests start
 
 

@@ -180,7 +180,7 @@ def test_every_parameter_has_a_gradient(name):
     gradient = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(variables["params"])
     chex.assert_tree_all_finite(gradient)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
-        assert float(jnp.abs(leaf).max()) > 0, jax.tree_util.keystr(path)
+        assert np.any(leaf), jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
