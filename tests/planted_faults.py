@@ -349,4 +349,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # which removes the copies
     sys.exit(main())
