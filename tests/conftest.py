@@ -5,11 +5,7 @@ import tempfile
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
-# Tests run little of what they compile. LLVM's optimizations take longer than they save; XLA's own
-# passes stay on, so that what is counted in a compiled program is what users get.
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-)
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAXCNN_CACHE", str(Path(tempfile.gettempdir()) / "jaxcnn-test-cache"))
 os.environ["MPLBACKEND"] = "Agg"
 
@@ -18,7 +14,6 @@ import pytest
 
 jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["JAXCNN_CACHE"]) / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # of processes that tests start
 
 
 @pytest.fixture(scope="module")
