@@ -94,7 +94,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(moment, undisturbed, tmp_path, m
     chex.assert_trees_all_equal(read_variables(tmp_path / "run"), read_variables(undisturbed))
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.full)])
 def test_the_curvature_is_the_same_on_two_devices(mode, undisturbed, tmp_path):
     devices = ("--config.parallel.devices=2", f"--config.parallel.mode={mode}")
     workdir = tmp_path / "run"

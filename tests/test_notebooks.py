@@ -25,8 +25,8 @@ def kinds(cell):
 @pytest.mark.parametrize(
     "path",
     [
-        # It trains; how the README's first command does is tested without it.
-        pytest.param(path, marks=[pytest.mark.full] if path.stem == "vgg_on_digits" else [])
+        # Two are long; what they call is tested without them too.
+        pytest.param(path, marks=[] if path.stem == "features_and_style" else [pytest.mark.full])
         for path in NOTEBOOKS
     ],
     ids=lambda path: path.stem,

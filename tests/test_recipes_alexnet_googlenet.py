@@ -45,8 +45,8 @@ def imagenet(tmp_path_factory):
     ("recipe", "preset", "changes"),
     [
         ("alexnet_imagenet", "paper", (*RESCALED, *NARROW)),
-        ("alexnet_imagenet", "modern", (*MODERN, *NARROW)),
-        ("zfnet_imagenet", "large", (*RESCALED, *NARROW)),
+        pytest.param("alexnet_imagenet", "modern", (*MODERN, *NARROW), marks=pytest.mark.full),
+        pytest.param("zfnet_imagenet", "large", (*RESCALED, *NARROW), marks=pytest.mark.full),
     ],
 )
 def test_imagenet(recipe, preset, changes, imagenet, place):
@@ -76,6 +76,7 @@ def test_the_filters_of_zfnet_stay_below_their_limit(imagenet, place):
     assert rms["conv1"].max() > 0.1 * (1 - 1e-5)
 
 
+@pytest.mark.full
 def test_googlenet_by_the_paper(imagenet, place):
     ran = run(
         "googlenet_imagenet",
@@ -113,7 +114,10 @@ def test_googlenet_by_the_source_on_folders_of_pictures(place):
     assert not any(name.startswith("aux") for name in read_variables(workdir)["params"])
 
 
-@pytest.mark.parametrize(("preset", "norms"), [("source", "12345"), ("pool_bn", "125")])
+@pytest.mark.parametrize(
+    ("preset", "norms"),
+    [("source", "12345"), pytest.param("pool_bn", "125", marks=pytest.mark.full)],
+)
 def test_cifar10(preset, norms, place, monkeypatch):
     """Of 20 training images 4 are held out; the 4 test images are seen once, at the end."""
     write_cifar10(place)

@@ -219,7 +219,7 @@ def disk(tmp_path, monkeypatch, capfd):
 
 # What TensorStore could not write it also tells a loop that Orbax has closed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("left", [0, 40_000])
+@pytest.mark.parametrize("left", [pytest.param(0, marks=pytest.mark.full), 40_000])
 def test_the_disk_fills_up_in_a_save(left, disk, undisturbed, monkeypatch, capfd):
     """Where the folder cannot be made, and in the thread that writes the arrays."""
     workdir, saves, save = disk.path / "run", itertools.count(), Checkpoints.save
