@@ -133,10 +133,10 @@ def understand(command):
     if name in configurations:
         parse_options(words, configurations[name](), program=name, description="").check()
         return
+    if name == "experiments.largest_batch":  # which takes its own option out before it parses
+        words = [word for word in words if not word.startswith("--memory=")]
     if name in ("experiments.preflight", "experiments.largest_batch"):
-        own = ["--memory="] if name == "experiments.largest_batch" else []
-        name, *words = (w for w in words if not w.startswith(tuple(own)))
-        name = f"experiments.{name}"
+        name, words = f"experiments.{words[0]}", words[1:]
     module = importlib.import_module(name)
     if hasattr(module, "RECIPE"):
         config, _ = commandline.parse(

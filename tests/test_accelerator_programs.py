@@ -28,8 +28,8 @@ from jaxcnn import list_models
 from jaxcnn.models import create_model
 from jaxcnn.training.layouts import PmapLayout
 
-# At least one of each family, layer and option; the others are their kin.
-FEW = {
+# Lowered in all forms, by the full suite: at least one of each family, layer and option.
+IN_ALL_FORMS = {
     "alexnet",
     "alexnet_bn",
     "alexnet_one_tower",
@@ -52,12 +52,11 @@ FEW = {
     "vgg16_average",
     "zfnet",
 }
-# Those that the quick suite lowers in all forms: groups and dropout, BatchNorm and shortcuts, and
-# neither.
-FEWER = {"alexnet", "lenet5", "resnet20"}
+# Of these the quick suite lowers so: groups and dropout, BatchNorm and shortcuts, neither.
+QUICK_IN_ALL_FORMS = {"alexnet", "lenet5", "resnet20"}
 IN_BRIEF = ("train", "evaluate", "evaluate-float32")
-# Those that it lowers in brief: every family, with and without BatchNorm.
-BRIEFLY = {
+# Those that the quick suite lowers in these forms: every family, with and without BatchNorm.
+QUICK_IN_BRIEF = {
     "alexnet_bn",
     "googlenet",
     "googlenet_bn",
@@ -82,12 +81,12 @@ def cases(*forms):
                 form,
                 id=f"{name}-{form}",
                 marks=[]
-                if name in FEWER or (name in BRIEFLY and form in IN_BRIEF)
+                if name in QUICK_IN_ALL_FORMS or (name in QUICK_IN_BRIEF and form in IN_BRIEF)
                 else pytest.mark.full,
             )
             for name in list_models()
             for form in forms
-            if name in FEW or form in IN_BRIEF
+            if name in IN_ALL_FORMS or form in IN_BRIEF
         ],
     )
 
@@ -188,9 +187,9 @@ def test_the_deterministic_mode_has_nothing_to_put_in_order(name, form):
 
 def test_every_family_is_lowered_in_the_quick_suite():
     families = {type(create_model(name, num_classes=CLASSES)) for name in list_models()}
-    quick = FEWER | BRIEFLY
+    quick = QUICK_IN_ALL_FORMS | QUICK_IN_BRIEF
     assert {type(create_model(name, num_classes=CLASSES)) for name in quick} == families
-    assert quick <= FEW <= set(list_models())
+    assert quick <= IN_ALL_FORMS <= set(list_models())
 
 
 # Each guard, and a fault that it must find.
